@@ -1,0 +1,128 @@
+"""Plain multilayer perceptron: h_l = act(norm(W_l h_{l-1})), logits z = W_L h_{L-1}."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from tfc_jax.initializers import bias_init, kernel_init, structured_bias, structured_kernel
+from tfc_jax.keys import Run
+from tfc_jax.sizes import Sizes
+
+Tap = Callable[[str, Array], Array]
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,  # slope 0.01
+    "tanh": jnp.tanh,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "abs": jnp.abs,
+    "identity": lambda x: x,
+}
+HOMOGENEOUS = frozenset({"relu", "leaky_relu", "abs", "identity"})
+
+
+class Model(nnx.Module):
+    """`depth` linear layers; the norm, if any, stands between W_l h_{l-1} and the activation.
+
+    Args:
+      run: the static keys.
+      n_inputs: D, size of a flattened input.
+      n_outputs: K logits, or the number of regression targets.
+      init_scale: factor on the initial weights; may be traced.
+      rngs: stream `params` draws the initial weights, layer after layer.
+    """
+
+    def __init__(
+        self, run: Run, n_inputs: int, n_outputs: int, init_scale: Array | float, rngs: nnx.Rngs
+    ) -> None:
+        sizes = layer_sizes(run, n_inputs, n_outputs)
+        self.activation = ACTIVATIONS[run.activation]
+        self.layers = nnx.List(
+            [
+                _linear(run, layer, fan_in, fan_out, init_scale, rngs)
+                for layer, (fan_in, fan_out) in enumerate(sizes, start=1)
+            ]
+        )
+        self.norms = nnx.List(
+            [_norm(run.norm, width, rngs) for _, width in sizes[:-1] if run.norm != "none"]
+        )
+
+    def __call__(self, x_BxD: Array, tap: Tap, train: bool) -> Array:
+        """Returns the logits (B, K); passes every W_l h_{l-1} and every feature through `tap`.
+
+        Args:
+          tap: `tap(name, value)` returns what the layer goes on with; names are `linear_<l>` and
+            `feature_<l>`, l = 1..L; the logits are both, and pass once, as `linear_<L>`.
+          train: batch norm uses the batch's statistics and updates its running ones.
+        """
+        hidden, (last,) = self.layers[:-1], self.layers[-1:]
+        h_BxH = x_BxD
+        for layer, linear in enumerate(hidden, start=1):
+            a_BxH = tap(f"linear_{layer}", linear(h_BxH))
+            if self.norms:
+                a_BxH = _apply_norm(self.norms[layer - 1], a_BxH, train)
+            h_BxH = tap(f"feature_{layer}", self.activation(a_BxH))
+        return tap(f"linear_{len(self.layers)}", last(h_BxH))
+
+
+def layer_sizes(run: Run, n_inputs: int, n_outputs: int) -> list[tuple[int, int]]:
+    """Returns (fan_in, fan_out) of the L linear layers."""
+    widths = [n_inputs, *[run.width] * (run.depth - 1), n_outputs]
+    return list(pairwise(widths))
+
+
+def sizes(run: Run, n_inputs: int, n_outputs: int) -> Sizes:
+    """Returns parameter count and costs; the first layer has no input gradient."""
+    layers = layer_sizes(run, n_inputs, n_outputs)
+    weights = [fan_in * fan_out for fan_in, fan_out in layers]
+    n_hidden = sum(fan_out for _, fan_out in layers[:-1])
+    biases = sum(fan_out for _, fan_out in layers) if run.bias else 0
+    affine = 2 * n_hidden if run.norm != "none" else 0
+    return Sizes(
+        n_params=sum(weights) + biases + affine,
+        n_units=n_hidden,
+        flops_per_sample=6.0 * sum(weights) - 2.0 * weights[0],
+        activations_per_sample=n_inputs + n_hidden + n_outputs,
+    )
+
+
+def kernels(params: dict) -> tuple[Array, ...]:
+    """Returns the weight matrices (H_{l-1}, H_l) of layers 1..L from a tree shaped like params."""
+    return tuple(params["layers"][i]["kernel"] for i in range(len(params["layers"])))
+
+
+def euler_holds(run: Run) -> bool:
+    """Whether <W_l, dL/dW_l> = mean_i <z_i, dl_i/dz_i> holds: SCIENCE.md section 4, Euler."""
+    return run.activation in HOMOGENEOUS and not run.bias and run.norm == "none"
+
+
+def _linear(
+    run: Run, layer: int, fan_in: int, fan_out: int, scale: Array | float, rngs: nnx.Rngs
+) -> nnx.Linear:
+    """Layer `layer` of L; `structured` is a scheme of the first layer, the others are He normal."""
+    name = "he_normal" if run.init == "structured" else run.init
+    kernel, bias = kernel_init(name, scale), bias_init(name, scale, fan_in)
+    if run.init == "structured" and layer == 1:
+        gamma = run.structured_gamma or run.width / 4
+        kernel, bias = structured_kernel(gamma, scale), structured_bias(gamma, scale)
+    return nnx.Linear(
+        fan_in, fan_out, use_bias=run.bias, kernel_init=kernel, bias_init=bias, rngs=rngs
+    )
+
+
+def _norm(kind: str, width: int, rngs: nnx.Rngs) -> nnx.BatchNorm | nnx.LayerNorm:
+    if kind == "batch":
+        return nnx.BatchNorm(
+            width, momentum=0.9, rngs=rngs
+        )  # running statistics forget in 10 steps
+    return nnx.LayerNorm(width, rngs=rngs)
+
+
+def _apply_norm(norm: nnx.Module, a_BxH: Array, train: bool) -> Array:
+    if isinstance(norm, nnx.BatchNorm):
+        return norm(a_BxH, use_running_average=not train)
+    return norm(a_BxH)
