@@ -18,7 +18,7 @@ class Snapshot:
       inputs: (B, D) scaled inputs, flattened; the features of layer 0.
       features: (B, H_l) after the nonlinearity.
       feature_grads: (B, H_l) per-sample loss gradient with respect to the features.
-      deltas: (B, H_l) per-sample loss gradient with respect to W_l h_{l-1} (before norm, activation).
+      deltas: (B, H_l) per-sample loss gradient with respect to W_l h_{l-1}, before the norm.
       weights: (H_{l-1}, H_l), before the update; columns are units.
       weight_grads: (H_{l-1}, H_l) of the batch-mean data loss (no weight decay).
       updates: (H_{l-1}, H_l) what the optimizer adds to the weights.
@@ -41,3 +41,22 @@ class Snapshot:
     grad_norm_total: Array
     n_classes: int = field(metadata={"static": True})
     euler: bool = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ProbeView:
+    """What a probe sees: the network, in evaluation mode, on fixed training and test samples.
+
+    Attributes:
+      train_logits, test_logits: (N, K).
+      train_targets, test_targets: (N,) int32 classes or (N, K) float32 targets; the training ones
+        carry the run's label noise, the test ones are clean.
+      loss: the `loss` key.
+    """
+
+    train_logits: Array
+    train_targets: Array
+    test_logits: Array
+    test_targets: Array
+    loss: str = field(metadata={"static": True})
