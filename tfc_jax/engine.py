@@ -1,0 +1,137 @@
+"""A pack on one device: dispatches chunks ahead of fetching them, and hands out host arrays."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tfc_jax import timetable
+from tfc_jax.chunk import Chunk
+from tfc_jax.keys import Run
+from tfc_jax.program import Outputs, Program, Timetable
+from tfc_jax.record import Record
+from tfc_jax.sampling import Data
+from tfc_jax.timetable import Span
+from tfc_jax.train import Carry, Hyper
+
+
+@dataclass(frozen=True)
+class PackEngine:
+    """One pack of runs: `width` lanes, the first len(runs) of them real."""
+
+    program: Program
+    record: Record
+    runs: tuple[Run, ...]
+    width: int
+    data: Data
+
+    def init(self) -> Carry:
+        """Returns the state of all lanes at step 0."""
+        return self.program.init(self._n_lanes, self._hyper)
+
+    def probe(self, carry: Carry) -> dict[str, np.ndarray] | None:
+        """Returns the probe columns (R,) of a state; None when the sweep asks for no probe."""
+        if not self.program.probes:
+            return None
+        return self._fetch(self.program.probe(self._n_lanes, carry, self._hyper, self.data))
+
+    def train(
+        self,
+        carry: Carry,
+        start: int,
+        stop: int,
+        want_carry: Callable[[Span], bool],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Chunk]:
+        """Trains steps start..stop-1 and yields each chunk while the next one is running.
+
+        Args:
+          carry: the state at `start`; it is donated, hence gone afterwards.
+          want_carry: asked after each dispatch whether the state after that chunk is needed on the
+            host, for a checkpoint. Answering yes waits for the chunk.
+          should_stop: asked after each dispatch; yes makes that chunk the last, with its state.
+        """
+        pending: Callable[[], Chunk] | None = None
+        for span in timetable.spans(self.record, start, stop):
+            carry, outputs = self.program.chunk(
+                self._n_lanes, carry, self._hyper, self.data, self._timetable(span)
+            )
+            probe = self._due_probe(span, carry)
+            is_last = span.stop == stop or should_stop()
+            kept = self.fetch_carry(carry) if is_last or want_carry(span) else None
+            if pending is not None:
+                yield pending()
+            pending = self._fetcher(span, outputs, probe, kept)
+            if is_last:
+                break
+        if pending is not None:
+            yield pending()
+
+    def memory_bytes(self) -> int:
+        """Compiles the chunk and returns XLA's count of its arguments, results and temporaries."""
+        carry = jax.eval_shape(self.program.init, self._n_lanes, self._hyper)
+        span = Span(0, 1, (0,))
+        arguments = (self._n_lanes, carry, self._hyper, self.data, self._timetable(span))
+        memory: Any = self.program.chunk.lower(*arguments).compile().memory_analysis()
+        return (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes
+        )
+
+    def fetch_carry(self, carry: Carry) -> Carry:
+        """Copies a state to the host; a view would change when the buffers are donated."""
+        return jax.tree.map(lambda a: np.array(a, copy=True), carry)
+
+    def _due_probe(self, span: Span, carry: Carry) -> Any:
+        if not self.program.probes or span.stop % self.record.probe_every:
+            return None
+        return self.program.probe(self._n_lanes, carry, self._hyper, self.data)
+
+    def _fetcher(
+        self, span: Span, outputs: Outputs, probe: Any, carry: Carry | None
+    ) -> Callable[[], Chunk]:
+        def fetch() -> Chunk:
+            n_steps, n_measured = span.stop - span.start, len(span.measured)
+            return Chunk(
+                span=span,
+                every_step={k: a[:, :n_steps] for k, a in self._fetch(outputs.every_step).items()},
+                measured={k: a[:, :n_measured] for k, a in self._fetch(outputs.measured).items()},
+                probe=None if probe is None else self._fetch(probe),
+                carry=carry,
+            )
+
+        return fetch
+
+    def _fetch(self, columns: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(a)[: len(self.runs)] for name, a in columns.items()}
+
+    @property
+    def _n_lanes(self) -> jax.Array:
+        return jnp.int32(len(self.runs))
+
+    @property
+    def _hyper(self) -> Hyper:
+        """The traced keys, padded with copies of the first run (which are never stored)."""
+        runs = self.runs + self.runs[:1] * (self.width - len(self.runs))
+
+        def column(name: str, dtype: Any = np.float32) -> jax.Array:
+            return jnp.asarray(np.array([getattr(run, name) for run in runs], dtype))
+
+        return Hyper(
+            seed=column("seed", np.uint32),
+            init_scale=column("init_scale"),
+            learning_rate=column("learning_rate"),
+            momentum=column("momentum"),
+            weight_decay=column("weight_decay"),
+            label_noise=column("label_noise"),
+        )
+
+    def _timetable(self, span: Span) -> Timetable:
+        gaps = np.zeros(self.program.chunk_records, np.int32)
+        gaps[: len(span.gaps)] = span.gaps
+        return Timetable(jnp.int32(span.lead), jnp.int32(len(span.measured)), jnp.asarray(gaps))

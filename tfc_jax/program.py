@@ -1,0 +1,212 @@
+"""A compiled program: one run's chunk of steps, mapped over the lanes of a pack.
+
+The chunk of one run is two nested loops: over measured steps, and over the bare steps between them.
+Trip counts are arguments, so one executable serves full chunks, remainders and resumed runs, and
+the bits of a step don't depend on where a chunk began. Nothing in the loops branches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax, stages
+
+from tfc_jax import registry
+from tfc_jax.sampling import Batch, Data, batch_indices, noisy_labels
+from tfc_jax.snapshot import ProbeView
+from tfc_jax.timetable import Schedule
+from tfc_jax.train import Carry, Hyper, Records, Trainer
+
+
+class Timetable(NamedTuple):
+    """Which steps of a chunk are measured: `lead` bare steps, then records with gaps between.
+
+    Attributes:
+      lead: () int32, bare steps before the first measured one.
+      n_records: () int32, measured steps, at most M.
+      gaps: (M,) int32, bare steps after each measured one.
+    """
+
+    lead: Array
+    n_records: Array
+    gaps: Array
+
+
+class Outputs(NamedTuple):
+    """What a chunk returns: per-step columns (C,), and metric columns (M,) or (M, L)."""
+
+    every_step: Records
+    measured: Records
+
+
+@dataclass(frozen=True)
+class Program:
+    """The executables of one program of a sweep.
+
+    Attributes:
+      trainer: the step of one run.
+      schedule: `lockstep` steps all lanes together (accelerators); `mapped` trains lane after lane,
+        a whole chunk each, which keeps the parameters in a CPU's cache.
+      chunk_steps: C, the most steps of a chunk.
+      chunk_records: M, the most measured steps of a chunk.
+      probes: names of files in tfc_jax/probes.
+      probe_samples: how many training and test samples a probe evaluates.
+    """
+
+    trainer: Trainer
+    schedule: Schedule
+    chunk_steps: int
+    chunk_records: int
+    has_bare_steps: bool
+    probes: tuple[str, ...]
+    probe_samples: int
+
+    @cached_property
+    def init(self) -> stages.Wrapped:
+        """`init(n_lanes, hyper_R) -> carry_R`."""
+
+        def init(n_lanes: Array, hyper_R: Hyper) -> Carry:
+            return self._map(lambda _, hyper: self.trainer.init(hyper), n_lanes, None, hyper_R)
+
+        return jax.jit(init)
+
+    @cached_property
+    def chunk(self) -> stages.Wrapped:
+        """`chunk(n_lanes, carry_R, hyper_R, data, timetable) -> (carry_R, outputs_R)`."""
+
+        def chunk(
+            n_lanes: Array, carry_R: Carry, hyper_R: Hyper, data: Data, timetable: Timetable
+        ) -> tuple[Carry, Outputs]:
+            one = partial(self._one_chunk, data=data, timetable=timetable)
+            return self._map(one, n_lanes, carry_R, hyper_R, in_place=True)
+
+        return jax.jit(chunk, donate_argnums=1)
+
+    @cached_property
+    def probe(self) -> stages.Wrapped:
+        """`probe(n_lanes, carry_R, hyper_R, data) -> columns_R`, on a fixed set of samples."""
+
+        def probe(n_lanes: Array, carry_R: Carry, hyper_R: Hyper, data: Data) -> Records:
+            return self._map(partial(self._one_probe, data=data), n_lanes, carry_R, hyper_R)
+
+        return jax.jit(probe)
+
+    def _map(
+        self,
+        one: Callable,
+        n_lanes: Array,
+        carry_R: Carry | None,
+        hyper_R: Hyper,
+        in_place: bool = False,
+    ) -> Any:
+        """Applies `one(carry, hyper)` to every lane.
+
+        Mapped, lanes 0..n_lanes-1 run in turn, so padding costs nothing and returns zeros. With
+        `in_place`, `one` returns (carry, outputs), and the carry replaces the one it came from.
+        """
+        with jax.default_matmul_precision(self.trainer.run.precision):
+            if self.schedule == "lockstep":
+                return jax.vmap(one)(carry_R, hyper_R)
+            first = (_lane(carry_R, 0), _lane(hyper_R, 0))
+            result_R = _buffers(jax.eval_shape(one, *first), hyper_R.seed.shape[0])
+            if in_place:
+                result_R = (carry_R, result_R[1])
+
+            def body(i: Array, result_R: tuple) -> tuple:
+                carry = _lane(result_R[0] if in_place else carry_R, i)
+                return _write(result_R, i, one(carry, _lane(hyper_R, i)))
+
+            return lax.fori_loop(0, n_lanes, body, result_R)
+
+    def _one_chunk(
+        self, carry: Carry, hyper: Hyper, *, data: Data, timetable: Timetable
+    ) -> tuple[Carry, Outputs]:
+        start, draw = carry.step, self._batches(carry, hyper, data)
+
+        def bare(_: Array, state: tuple[Carry, Outputs]) -> tuple[Carry, Outputs]:
+            carry, out = state
+            position = carry.step - start
+            carry, row = self.trainer.step(carry, hyper, draw(position))
+            return carry, out._replace(every_step=_write(out.every_step, position, row))
+
+        def bare_steps(n: Array, state: tuple[Carry, Outputs]) -> tuple[Carry, Outputs]:
+            return lax.fori_loop(0, n, bare, state) if self.has_bare_steps else state
+
+        def measured(i: Array, state: tuple[Carry, Outputs]) -> tuple[Carry, Outputs]:
+            carry, out = state
+            position = carry.step - start
+            carry, row = self.trainer.measured_step(carry, hyper, draw(position))
+            always = {name: row.pop(name) for name in out.every_step}
+            out = Outputs(_write(out.every_step, position, always), _write(out.measured, i, row))
+            return bare_steps(timetable.gaps[i], (carry, out))
+
+        state = bare_steps(timetable.lead, (carry, self._empty_outputs(carry, hyper, draw)))
+        if not self.trainer.metrics:
+            return state
+        return lax.fori_loop(0, timetable.n_records, measured, state)
+
+    def _batches(self, carry: Carry, hyper: Hyper, data: Data) -> Callable[[Array], Batch]:
+        """Draws the chunk's batches, and returns the function that gathers number `position`."""
+        run, trainer = self.trainer.run, self.trainer
+        n = data.x_train.shape[0]
+        indices = batch_indices(hyper.seed, carry.step, self.chunk_steps, n, run.batch_size)
+        labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, trainer.n_classes)
+
+        def draw(position: Array) -> Batch:
+            rows = indices[position]
+            return Batch(data.scaled(data.x_train[rows]), labels[rows])
+
+        return draw
+
+    def _empty_outputs(self, carry: Carry, hyper: Hyper, draw: Callable[[Array], Batch]) -> Outputs:
+        """Buffers of the shapes that the two kinds of step return."""
+
+        def shapes(step: Callable) -> Records:
+            return jax.eval_shape(lambda: step(carry, hyper, draw(jnp.int32(0)))[1])
+
+        always = shapes(self.trainer.step)
+        measured = shapes(self.trainer.measured_step) if self.trainer.metrics else always
+        return Outputs(
+            every_step=_buffers(always, self.chunk_steps),
+            measured=_buffers(
+                {name: s for name, s in measured.items() if name not in always}, self.chunk_records
+            ),
+        )
+
+    def _one_probe(self, carry: Carry, hyper: Hyper, *, data: Data) -> Records:
+        trainer, n = self.trainer, self.probe_samples
+        labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, trainer.n_classes)
+
+        def logits(raw: Array) -> Array:
+            x = data.scaled(raw[:n])
+            return trainer.apply(carry.params, carry.model_state, x, train=False)[0]
+
+        view = ProbeView(
+            train_logits=logits(data.x_train),
+            train_targets=labels[:n],
+            test_logits=logits(data.x_test),
+            test_targets=data.y_test[:n],
+            loss=trainer.run.loss,
+        )
+        columns: Records = {}
+        for name in self.probes:
+            columns |= registry.module("probes", name).compute(view)
+        return columns
+
+
+def _lane(tree_R: Any, i: Array | int) -> Any:
+    """Returns the values of lane i."""
+    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree_R)
+
+
+def _buffers(shapes: Any, n: int) -> Any:
+    """Zeros with a leading axis of size n in front of every shape."""
+    return jax.tree.map(lambda s: jnp.zeros((n, *s.shape), s.dtype), shapes)
+
+
+def _write(buffers: Any, i: Array, rows: Any) -> Any:
+    """Puts `rows` at index i of the leading axis."""
+    return jax.tree.map(lambda b, row: b.at[i].set(row), buffers, rows)
