@@ -1,0 +1,83 @@
+"""Where things stand in a results folder."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Paths below `results/<name>`."""
+
+    root: Path
+
+    @property
+    def sweep(self) -> Path:
+        """The sweep file as it was launched last."""
+        return self.root / "sweep.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, git, device, flags, schema."""
+        return self.root / "manifest.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object per event."""
+        return self.root / "log.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """The runs table, one file per pack."""
+        return self.root / "runs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Whole states of packs."""
+        return self.root / "checkpoints"
+
+    @property
+    def staging(self) -> Path:
+        """Parts that no checkpoint has named yet."""
+        return self.checkpoints / "staging"
+
+    @property
+    def params(self) -> Path:
+        """Final weights, one file per finished pack."""
+        return self.root / "params"
+
+    @property
+    def analysis(self) -> Path:
+        """One row per run, written by the analysis."""
+        return self.root / "analysis.parquet"
+
+    def table(self, name: str) -> Path:
+        """The folder of a result table."""
+        return self.root / name
+
+    def checkpoint(self, pack: str, step: int) -> Path:
+        """The state of a pack after `step` updates."""
+        return self.checkpoints / f"{pack}-{step:09d}.npz"
+
+    def checkpoints_of(self, pack: str) -> list[Path]:
+        """Checkpoints of a pack, newest first."""
+        return sorted(self.checkpoints.glob(f"{pack}-*.npz"), reverse=True)
+
+    def parts_of(self, table: str, pack: str) -> list[Path]:
+        """Data files of a pack in step order."""
+        return sorted(self.table(table).glob(f"{pack}-*.parquet"))
+
+
+def part_name(pack: str, first: int, stop: int) -> str:
+    """A part is named by what it holds: the pack's runs, steps first..stop-1."""
+    return f"{pack}-{first:09d}-{stop:09d}.parquet"
+
+
+def first_step(part: Path) -> int:
+    """Returns the first step of a part from its name."""
+    match = _PART.fullmatch(part.name)
+    if match is None:
+        raise ValueError(f"{part} is not named like a part of a table.")
+    return int(match["first"])
