@@ -1,0 +1,79 @@
+"""Feeds chunks to the store from a thread of its own, and says when a commit is due."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tfc_jax.carry import to_arrays
+from tfc_jax.chunk import Chunk
+from tfc_jax.store import PackStore
+from tfc_jax.timetable import Span
+
+# A group of chunks is committed when it is this old, or 50 times what the last commit took, or
+# this large. A crash costs at most one group, which is then computed again.
+COMMIT_SECONDS, COMMIT_COST_FACTOR, COMMIT_BYTES = 30.0, 50.0, 256 * 2**20
+QUEUE_CHUNKS = 4
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Committer:
+    """A context: chunks put in are in the store, in order, when it ends without an error."""
+
+    def __init__(self, store: PackStore, steps: int, wall_s: float, report: Report) -> None:
+        self._store, self._steps, self._report = store, steps, report
+        self._began = time.monotonic() - wall_s
+        self._last_commit, self._commit_cost = time.monotonic(), 0.0
+        self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUE_CHUNKS)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._consume, name="tfc-store")
+
+    def __enter__(self) -> "Committer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error
+
+    def put(self, chunk: Chunk) -> None:
+        """Hands over a chunk; waits while the queue is full.
+
+        Raises:
+          what the store raised since the last call.
+        """
+        if self._error is not None:
+            raise self._error
+        self._queue.put(chunk)
+
+    def is_due(self, span: Span) -> bool:
+        """Whether the chunk just dispatched should end a commit group."""
+        interval = max(COMMIT_SECONDS, COMMIT_COST_FACTOR * self._commit_cost)
+        is_old = time.monotonic() - self._last_commit >= interval
+        if is_old or self._store.pending_bytes >= COMMIT_BYTES:
+            self._last_commit = time.monotonic()
+            return True
+        return False
+
+    def _consume(self) -> None:
+        """Empties the queue to its end, also after an error, so that nobody waits for ever."""
+        while (chunk := self._queue.get()) is not None:
+            if self._error is None:
+                try:
+                    self._take(chunk)
+                except BaseException as error:  # `put` or the end of the context raises it
+                    self._error = error
+
+    def _take(self, chunk: Chunk) -> None:
+        self._store.add(chunk)
+        step = chunk.span.stop
+        if chunk.carry is not None:
+            began = time.monotonic()
+            status = "done" if step >= self._steps else "running"
+            self._store.commit(to_arrays(chunk.carry), began - self._began, status)
+            self._commit_cost = time.monotonic() - began
+        self._report({"event": "step", "pack": self._store.pack, "step": step})

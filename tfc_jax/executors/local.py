@@ -1,0 +1,178 @@
+"""One worker process per device of this machine: per CPU core, per GPU; a TPU host is one.
+
+A CPU worker has one thread and one core: XLA's pool size changes the bits of some reductions, and
+two pinned workers outrun one process with two threads.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from tfc_jax.devices import Devices
+from tfc_jax.store import mark_failed
+from tfc_jax.task import Task
+
+OnEvent = Callable[[dict[str, Any]], None]
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class Interrupt:
+    """How urgently the user wants to stop: 0 go on, 1 after the running chunks, 2 now."""
+
+    level: int = 0
+
+
+def execute(
+    tasks: Sequence[Task],
+    devices: Devices,
+    n_workers: int,
+    environment: dict[str, str],
+    diagnostics: IO[str],
+    on_event: OnEvent,
+    interrupt: Interrupt,
+) -> None:
+    """Trains every task; returns when all are finished, failed, or stopped.
+
+    Args:
+      tasks: in the order in which workers take them.
+      devices: worker i gets device i modulo their number.
+      n_workers: processes, at least 1.
+      environment: variables for the workers besides the device's own.
+      diagnostics: file that takes what the workers and XLA print.
+      on_event: called in this thread with `started`, `step`, `finished`, `stopped`, `failed`.
+      interrupt: watched all the time.
+    """
+    pool = _Pool(deque(tasks), on_event, diagnostics)
+    try:
+        for index in range(min(n_workers, len(tasks))):
+            device = devices.ids[index % len(devices.ids)]
+            pool.start(worker_environment(devices.platform, device) | environment)
+        pool.serve(interrupt)
+    finally:
+        pool.end()
+
+
+def worker_environment(platform: str, device: int) -> dict[str, str]:
+    """Returns the variables that give a worker its device, before JAX starts in it."""
+    if platform == "gpu":
+        return {"CUDA_VISIBLE_DEVICES": str(device), "JAX_PLATFORMS": "cuda,cpu"}
+    if platform == "tpu":
+        return {"JAX_PLATFORMS": "tpu,cpu"}
+    return cpu_environment() | {"TFC_CORE": str(device)}
+
+
+def cpu_environment() -> dict[str, str]:
+    """Returns the variables that make XLA use one thread, whatever the machine."""
+    return {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1", "OMP_NUM_THREADS": "1"}
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[str]
+    environment: dict[str, str]
+    task: Task | None = None
+    stopping: bool = False
+
+    def send(self, line: str) -> None:
+        """A worker that is gone is noticed by the end of its output, not here."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+
+@dataclass
+class _Pool:
+    tasks: deque[Task]
+    on_event: OnEvent
+    diagnostics: IO[str]
+    workers: list[_Worker] = field(default_factory=list)
+    events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
+
+    def start(self, environment: dict[str, str]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tfc_jax.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.diagnostics,
+            text=True,
+            env=os.environ | environment,
+            start_new_session=True,  # Ctrl-C reaches the launcher alone
+        )
+        worker = _Worker(process, environment)
+        self.workers.append(worker)
+        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        self._give_task(worker)
+
+    def serve(self, interrupt: Interrupt) -> None:
+        while any(worker.task for worker in self.workers):
+            for worker, event in self._arrived():
+                self._handle(worker, event)
+            if interrupt.level >= 1:
+                self.tasks.clear()
+                self._ask_to_stop()
+            if interrupt.level >= 2:
+                return
+
+    def end(self) -> None:
+        """Leaves no process behind; one in the middle of a task is killed."""
+        for worker in self.workers:
+            if worker.task is not None:
+                worker.process.kill()
+            if worker.process.stdin is not None:
+                worker.process.stdin.close()
+        for worker in self.workers:
+            worker.process.wait()
+
+    def _arrived(self) -> Iterator[tuple[_Worker, dict[str, Any] | None]]:
+        try:
+            yield self.events.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return
+
+    def _handle(self, worker: _Worker, event: dict[str, Any] | None) -> None:
+        if event is None:
+            self._bury(worker)
+            return
+        self.on_event(event)
+        if event["event"] in ("finished", "stopped", "failed"):
+            self._give_task(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker died in the middle of a pack: the pack failed, another worker goes on."""
+        code = worker.process.wait()
+        self.workers.remove(worker)
+        if worker.task is None:
+            return
+        mark_failed(worker.task)
+        error = f"the worker process ended with code {code} in the middle of the pack"
+        self.on_event({"event": "failed", "pack": worker.task.pack, "error": error})
+        if self.tasks:
+            self.start(worker.environment)
+
+    def _give_task(self, worker: _Worker) -> None:
+        worker.task = self.tasks.popleft() if self.tasks else None
+        if worker.task is not None:
+            worker.send(worker.task.to_json())
+
+    def _ask_to_stop(self) -> None:
+        for worker in self.workers:
+            if not worker.stopping:
+                worker.stopping = True
+                worker.send("stop")
+
+    def _listen(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        for line in worker.process.stdout:
+            self.events.put((worker, json.loads(line)))
+        self.events.put((worker, None))

@@ -1,0 +1,258 @@
+"""Sweep -> results: plans what is missing, starts an executor, keeps the log."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tfc_jax import manifest, plan, store
+from tfc_jax.config import Sweep
+from tfc_jax.devices import Devices
+from tfc_jax.errors import InputError
+from tfc_jax.executors import inline, local
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.keys import KEYS, Run
+from tfc_jax.layout import Folder
+from tfc_jax.plan import Plan, StartedPack
+from tfc_jax.results import Results
+from tfc_jax.task import Task
+from tfc_jax.timetable import Schedule
+
+OnEvent = Callable[[dict[str, Any]], None]
+STEP_LOG_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a sweep. Of these only schedule, pack_width and deterministic touch any number.
+
+    Attributes:
+      workers: processes; 0 trains in this process, None means one per device.
+      pack_width, schedule: of packs not started yet; None means the default of the platform.
+      max_memory: bytes per device that a pack may need; None means the platform's budget.
+      deterministic: bit-exact kernels on GPUs, slower.
+      fail_fast: stop at the first failed pack.
+      retry: also take packs that failed before.
+      given: what the user gave to select runs: `set`, `filter`, `limit`; stored in the manifest.
+    """
+
+    workers: int | None = None
+    pack_width: int | None = None
+    schedule: Schedule | None = None
+    max_memory: float | None = None
+    deterministic: bool = False
+    fail_fast: bool = False
+    retry: bool = False
+    given: Mapping[str, Any] | None = None
+
+
+def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -> Plan:
+    """Returns what a launch would do now; reads the runs table, writes nothing."""
+    manifest.check_record(folder, sweep.record)
+    planned = plan.make_plan(
+        sweep,
+        platform=found.platform,
+        started=list(started_packs(folder)),
+        width=options.pack_width,
+        schedule=options.schedule,
+        max_memory=options.max_memory,
+    )
+    if options.retry:
+        packs = tuple(replace(pack, failed=False) for pack in planned.packs)
+        planned = replace(planned, packs=packs)
+    return planned
+
+
+def launch(
+    sweep: Sweep,
+    folder: Folder,
+    options: Options,
+    found: Devices,
+    on_event: OnEvent,
+    interrupt: Interrupt,
+) -> Counter[str]:
+    """Trains what is missing; returns the number of runs by status.
+
+    Args:
+      found: the devices to use (devices.find).
+      on_event: called with `planned` (the plan) first, then with what workers report.
+      interrupt: watched all the time; raise its level to stop.
+    Raises:
+      InputError: before anything is written or compiled.
+    """
+    planned = plan_sweep(sweep, folder, options, found)
+    with _sole_writer(folder):
+        store.create(folder, sweep.record)
+        manifest.write(folder, sweep, found, _flags(options))
+        on_event({"event": "planned", "plan": planned})
+        log = _Log(folder)
+        log.write({"event": "launched", "committed_steps": _committed_steps(planned)})
+        _execute(planned, folder, options, found, log.before(on_event), interrupt)
+        log.write({"event": "ended"})
+    return count_by_status(sweep, folder)
+
+
+def count_by_status(sweep: Sweep, folder: Folder) -> Counter[str]:
+    """Returns the number of the sweep's runs that are done, running, diverged, failed, pending."""
+    statuses = {} if not folder.runs.is_dir() else _statuses(folder, sweep.steps)
+    return Counter(statuses.get(run.run_id, "pending") for run in sweep.runs)
+
+
+def started_packs(folder: Folder) -> Iterator[StartedPack]:
+    """Yields the packs of earlier launches, as the runs table holds them."""
+    if not folder.runs.is_dir():
+        return
+    table = Results(folder).runs
+    for _, rows in table.groupby("pack", sort=False):
+        lanes = rows.sort_values("lane")
+        first = lanes.iloc[0]
+        yield StartedPack(
+            runs=tuple(_run(row) for row in lanes[list(KEYS)].to_dict("records")),
+            width=int(first["pack_width"]),
+            schedule=first["schedule"],
+            steps_done=int(first["steps_done"]),
+            failed=first["status"] == "failed",
+            dataset_sha256=first["dataset_sha256"],
+        )
+
+
+def _execute(
+    planned: Plan,
+    folder: Folder,
+    options: Options,
+    found: Devices,
+    on_event: OnEvent,
+    interrupt: Interrupt,
+) -> None:
+    out, sweep = str(folder.root), planned.sweep
+    packs = sorted(planned.unfinished, key=lambda p: -p.flops(sweep.record, sweep.steps))
+    tasks = [Task.of(pack, sweep.record, sweep.steps, out) for pack in packs]
+    if not tasks:
+        return
+
+    def watch(event: dict[str, Any]) -> None:
+        if event["event"] == "failed" and options.fail_fast:
+            interrupt.level = max(interrupt.level, 1)
+        on_event(event)
+
+    if options.workers == 0:
+        inline.execute(tasks, watch, interrupt)
+        return
+    with open(folder.root / "workers.log", "a") as diagnostics:
+        n_workers = options.workers or len(found.ids)
+        extra = worker_settings(options)
+        local.execute(tasks, found, n_workers, extra, diagnostics, watch, interrupt)
+
+
+def worker_settings(options: Options) -> dict[str, str]:
+    """Environment of every worker: the compile cache, and determinism where asked for."""
+    cache = Path(os.environ.get("TFC_CACHE", Path.home() / ".cache" / "tfc_jax")) / "xla"
+    settings = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    if options.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        settings["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    return settings
+
+
+@contextmanager
+def _sole_writer(folder: Folder) -> Iterator[None]:
+    """Holds the folder's lock; the system drops it when this process ends, however it ends."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with open(folder.root / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InputError(
+                f"{folder.root}: another `tfc run` is writing here ({lock.read().strip()}). Wait "
+                f"for it, stop it, or write elsewhere with --out."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        yield
+
+
+class _Log:
+    """log.jsonl: every event, but only one in five seconds of those that say `step`."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._path = folder.log
+        self._last: dict[str, float] = {}
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        with open(self._path, "a") as log:
+            log.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+
+    def before(self, on_event: OnEvent) -> OnEvent:
+        """Returns a handler that logs an event and passes it on."""
+
+        def handle(event: dict[str, Any]) -> None:
+            now, pack = time.monotonic(), event["pack"]
+            is_news = event["event"] != "step" or now - self._last.get(pack, 0) > STEP_LOG_SECONDS
+            if is_news:
+                self._last[pack] = now
+                self.write(event)
+            on_event(event)
+
+        return handle
+
+
+def _committed_steps(planned: Plan) -> int:
+    steps = planned.sweep.steps
+    return sum(len(pack.runs) * min(pack.steps_done, steps) for pack in planned.packs)
+
+
+def _flags(options: Options) -> dict[str, Any]:
+    given = dict(options.given or {"set": [], "filter": None, "limit": None})
+    execution = ("workers", "pack_width", "schedule", "max_memory", "deterministic")
+    return given | {name: getattr(options, name) for name in execution}
+
+
+def _statuses(folder: Folder, steps: int) -> dict[str, str]:
+    """Status by run_id; a finished run of which more steps are wanted now is `pending`."""
+    runs = Results(folder).runs
+    is_short = runs["status"].isin(["done", "diverged"]) & (runs["steps_done"] < steps)
+    return dict(zip(runs["run_id"], runs["status"].mask(is_short, "pending"), strict=True))
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    """The run of a row of the runs table; pandas marks nulls in its own ways."""
+    values = {name: None if _is_null(value) else value for name, value in row.items()}
+    return Run(**{name: KEYS[name].checked(_plain(value)) for name, value in values.items()})
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType" or value != value
+
+
+def _plain(value: Any) -> Any:
+    """A Python number for a NumPy one."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def remove(folder: Folder) -> None:
+    """Deletes the results of a folder, for `--fresh`.
+
+    Raises:
+      InputError: the folder is not empty and holds no manifest of ours.
+    """
+    if not folder.root.exists() or not any(folder.root.iterdir()):
+        return
+    if manifest.read(folder) is None:
+        raise InputError(
+            f"{folder.root}: --fresh deletes results, but this folder has no manifest.json. "
+            f"Delete it yourself, or give another --out."
+        )
+    shutil.rmtree(folder.root)

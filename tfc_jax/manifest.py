@@ -1,0 +1,111 @@
+"""manifest.json: versions, git, device, flags, schema of a results folder."""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tfc_jax.config import Sweep, load_sweep
+from tfc_jax.devices import Devices
+from tfc_jax.errors import InputError
+from tfc_jax.files import write_whole
+from tfc_jax.layout import Folder
+from tfc_jax.record import Record
+from tfc_jax.schema import result_columns, run_columns
+
+LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
+
+
+def write(folder: Folder, sweep: Sweep, devices: Devices, flags: dict[str, Any]) -> None:
+    """Writes the sweep's text and the manifest of this launch.
+
+    Args:
+      flags: what the user gave besides the file: `set`, `filter`, `limit`, and execution flags.
+    """
+    content = {
+        "name": sweep.name,
+        "description": sweep.description,
+        "launched_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "flags": flags,
+        "steps": sweep.steps,
+        "record": asdict(sweep.record),
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
+        "git": _git_commit(),
+        "platform": devices.platform,
+        "n_devices": len(devices.ids),
+        "machine": platform.machine(),
+        "schema": _schema(sweep.record),
+    }
+    write_whole(folder.sweep, sweep.text.encode())
+    write_whole(folder.manifest, json.dumps(content, indent=1).encode())
+
+
+def read(folder: Folder) -> dict[str, Any] | None:
+    """Returns the manifest, or None where nothing was launched yet."""
+    if not folder.manifest.exists():
+        return None
+    content: dict[str, Any] = json.loads(folder.manifest.read_text())
+    return content
+
+
+def launched_sweep(folder: Folder) -> Sweep:
+    """Returns the sweep that was launched last, with its overrides.
+
+    Raises:
+      InputError: the folder holds no results.
+    """
+    manifest = read(folder)
+    if manifest is None:
+        raise InputError(
+            f"{folder.root}: there are no results here (no manifest.json). Give the folder that "
+            f"`tfc run` wrote, such as results/quickstart."
+        )
+    flags = manifest["flags"]
+    return load_sweep(
+        folder.sweep, overrides=flags["set"], where=flags["filter"], limit=flags["limit"]
+    )
+
+
+def check_record(folder: Folder, record: Record) -> None:
+    """Refuses a `record` that differs from what the stored tables hold.
+
+    Raises:
+      InputError: it differs.
+    """
+    manifest = read(folder)
+    if manifest is None:
+        return
+    old, new = manifest["record"], json.loads(json.dumps(asdict(record)))
+    changed = sorted(key for key in old | new if old.get(key) != new.get(key))
+    if changed:
+        was = ", ".join(f"{key}: {old.get(key)}" for key in changed)
+        raise InputError(
+            f"{folder.root}: record.{', record.'.join(changed)} differ from the results that are "
+            f"stored here ({was}). Restore them, or write elsewhere with --out, or start over with "
+            f"--fresh."
+        )
+
+
+def _schema(record: Record) -> dict[str, list[dict[str, str]]]:
+    tables = {"runs": run_columns(record), **result_columns(record)}
+    return {table: [asdict(column) for column in columns] for table, columns in tables.items()}
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, if it runs from a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,326 @@
+"""Runs -> programs -> packs; what they need in memory, arithmetic, time and disk.
+
+The cut into packs depends on the sweep, the pack width and the packs that exist already; never on
+devices, workers or the memory found.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+
+from tfc_jax import data, registry, timetable
+from tfc_jax.config import Sweep
+from tfc_jax.data import Dataset
+from tfc_jax.errors import InputError
+from tfc_jax.keys import Run
+from tfc_jax.record import Record
+from tfc_jax.schema import result_columns
+from tfc_jax.sizes import Sizes
+from tfc_jax.timetable import Schedule
+
+FLOAT_BYTES = 4
+# Declared, not found on the machine: the cut into packs must not depend on it. On a CPU a lane's
+# state should stay in cache and a pack is the unit of sharing work; an accelerator wants it full.
+LANE_BUDGET_BYTES = {"cpu": 32 * 2**20, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
+WIDTH_LIMITS = {"cpu": (8, 32), "gpu": (64, 512), "tpu": (64, 512)}
+SCHEDULES: dict[str, Schedule] = {"cpu": "mapped", "gpu": "lockstep", "tpu": "lockstep"}
+# Sustained float32 rates assumed for the time estimate, in FLOP/s per device.
+ASSUMED_FLOPS = {"cpu": 4e10, "gpu": 2e13, "tpu": 4e13}
+# Measured share of a bare step that the default metric families add to a measured one.
+METRICS_COST = 0.5
+STORED_BYTES_PER_VALUE = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramPlan:
+    """One compiled program: runs that share shapes and code.
+
+    Attributes:
+      run: any of its runs; only the static keys matter.
+      has_momentum: whether the optimizer keeps a momentum buffer.
+      dataset: what it trains on.
+    """
+
+    run: Run
+    has_momentum: bool
+    dataset: Dataset
+
+    @cached_property
+    def id(self) -> str:
+        """8 hex digits: a hash of the static keys."""
+        return _digest(repr(program_key(self.run)))[:8]
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Sizes by the architecture's own formulas."""
+        model = registry.module("models", self.run.architecture)
+        return model.sizes(self.run, self.dataset.n_inputs, self.dataset.n_outputs)
+
+    @property
+    def step_flops(self) -> float:
+        """Arithmetic of one bare step of one run."""
+        return self.run.batch_size * self.sizes.flops_per_sample
+
+    def lane_bytes(self, record: Record) -> float:
+        """Device memory of one lane: parameters, gradients, update, buffers, records."""
+        s = self.sizes
+        slots = 3 + self.has_momentum + 2 * (self.run.optimizer == "adam")
+        copies = 4 if record.metrics else 1  # features, their gradients, deltas
+        activations = copies * self.run.batch_size * s.activations_per_sample
+        return FLOAT_BYTES * (
+            slots * s.n_params + activations + values_per_chunk(record, self.run.depth)
+        )
+
+    def width(self, record: Record, platform: str, max_memory: float | None) -> int:
+        """The default pack width: the largest power of two within the platform's budget."""
+        low, high = WIDTH_LIMITS[platform]
+        budget: float = LANE_BUDGET_BYTES[platform]
+        if max_memory is not None:
+            low, budget = 1, min(budget, max_memory - self.shared_bytes)
+        fitting = max(int(budget / self.lane_bytes(record)), 1)
+        return min(max(2 ** (fitting.bit_length() - 1), low), high)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Device memory of the data set, which all lanes share."""
+        d = self.dataset
+        return d.x_train.nbytes + d.x_test.nbytes + d.y_train.nbytes + d.y_test.nbytes
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What one device trains in one compiled call, what is committed, what is resumed.
+
+    Attributes:
+      runs: the real lanes, in order; lanes len(runs)..width-1 are padding.
+      width: lanes of the compiled program.
+      schedule: `lockstep` or `mapped`.
+      steps_done: committed updates.
+      failed: an earlier launch could not train it.
+    """
+
+    program: ProgramPlan
+    runs: tuple[Run, ...]
+    width: int
+    schedule: Schedule
+    steps_done: int = 0
+    failed: bool = False
+
+    @cached_property
+    def id(self) -> str:
+        """12 hex digits: a hash of the run_ids."""
+        return pack_id(run.run_id for run in self.runs)
+
+    def device_bytes(self, record: Record) -> float:
+        """Device memory while training: every lane's state, and one data set."""
+        return self.program.shared_bytes + self.width * self.program.lane_bytes(record)
+
+    def flops(self, record: Record, steps: int) -> float:
+        """Arithmetic of the steps that are missing."""
+        measured = len(record.measured_steps(self.steps_done, steps)) if record.metrics else 0
+        equivalent = (steps - self.steps_done) + METRICS_COST * measured
+        return len(self.runs) * self.program.step_flops * max(equivalent, 0)
+
+    def disk_bytes(self, record: Record, steps: int) -> float:
+        """Parquet, the last checkpoint and the final weights."""
+        values = values_stored(record, steps, self.program.run.depth)
+        states = self.width * self.program.sizes.n_params * (2 + self.program.has_momentum)
+        return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
+
+
+@dataclass(frozen=True)
+class StartedPack:
+    """A pack of an earlier launch, as the runs table holds it. Its cut stands for ever."""
+
+    runs: tuple[Run, ...]
+    width: int
+    schedule: Schedule
+    steps_done: int
+    failed: bool
+    dataset_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a launch would do."""
+
+    sweep: Sweep
+    platform: str
+    packs: tuple[Pack, ...]
+
+    @property
+    def unfinished(self) -> tuple[Pack, ...]:
+        """Packs that still miss steps, failed ones apart."""
+        return tuple(p for p in self.packs if p.steps_done < self.sweep.steps and not p.failed)
+
+    @property
+    def programs(self) -> dict[str, list[Pack]]:
+        """Packs by program, in order."""
+        by_program: dict[str, list[Pack]] = defaultdict(list)
+        for pack in self.packs:
+            by_program[pack.program.id].append(pack)
+        return dict(by_program)
+
+
+def make_plan(
+    sweep: Sweep,
+    *,
+    platform: str,
+    started: Sequence[StartedPack] = (),
+    width: int | None = None,
+    schedule: Schedule | None = None,
+    max_memory: float | None = None,
+) -> Plan:
+    """Keeps the packs that exist and cuts the other runs, in order, into packs.
+
+    Args:
+      sweep: the validated sweep.
+      platform: `cpu`, `gpu` or `tpu`: chooses the default schedule and memory budget.
+      started: packs of earlier launches; those with no run of this sweep are left out.
+      width, schedule: override the defaults for new packs.
+      max_memory: bytes per device that a pack may need.
+    Raises:
+      InputError: a data set is absent, has changed, or does not fit its runs; a pack needs more
+        memory than allowed. All such errors at once.
+    """
+    programs = _programs(sweep.runs)
+    wanted = {run.run_id: run for run in sweep.runs}
+    packs, taken = _kept(started, wanted.keys(), programs)
+    missing: dict[Hashable, list[Run]] = defaultdict(list)
+    for run_id, run in wanted.items():
+        if run_id not in taken:
+            missing[program_key(run)].append(run)
+    for key, runs in missing.items():
+        lanes = width or programs[key].width(sweep.record, platform, max_memory)
+        packs += [
+            Pack(programs[key], group, lanes, schedule or SCHEDULES[platform])
+            for group in _groups(runs, lanes)
+        ]
+    plan = Plan(sweep, platform, tuple(packs))
+    _check_memory(plan, max_memory)
+    return plan
+
+
+def _kept(
+    started: Sequence[StartedPack],
+    wanted: AbstractSet[str],
+    programs: Mapping[Hashable, ProgramPlan],
+) -> tuple[list[Pack], set[str]]:
+    """Returns the started packs that hold a wanted run, and the run_ids of all started packs."""
+    packs: list[Pack] = []
+    taken: set[str] = set()
+    for old in started:
+        ids = {run.run_id for run in old.runs}
+        taken |= ids
+        if ids & wanted:
+            program = programs[program_key(old.runs[0])]
+            pack = Pack(program, old.runs, old.width, old.schedule, old.steps_done, old.failed)
+            _check_data(pack, old.dataset_sha256)
+            packs.append(pack)
+    return packs, taken
+
+
+def _check_data(pack: Pack, stored: str | None) -> None:
+    """Rows of one run must come from one data set."""
+    if stored is not None and stored != pack.program.dataset.sha256:
+        raise InputError(
+            f"{pack.program.run.dataset}: its content is not what pack {pack.id} was started on "
+            f"(SHA-256 {stored[:12]} then, {pack.program.dataset.sha256[:12]} now). Restore the "
+            f"data, or start over with --fresh or another --out."
+        )
+
+
+def _check_memory(plan: Plan, max_memory: float | None) -> None:
+    needs = {p.id: p.device_bytes(plan.sweep.record) for p in plan.unfinished}
+    if max_memory is not None and needs and max(needs.values()) > max_memory:
+        worst = max(needs, key=needs.__getitem__)
+        raise InputError(
+            f"--max-memory: {max_memory / 2**30:.2f} GiB is allowed, but pack {worst} needs about "
+            f"{needs[worst] / 2**30:.2f} GiB. Allow more, or give a smaller --pack-width (packs "
+            f"that have started keep theirs)."
+        )
+
+
+def program_key(run: Run) -> Hashable:
+    """Returns what one compiled program has in common.
+
+    Besides the static keys: whether there is a momentum buffer, which plain SGD need not carry.
+    """
+    return run.static_key(), run.momentum > 0
+
+
+def pack_id(run_ids: Iterable[str]) -> str:
+    """Returns 12 hex digits that name a pack by the runs in it, in order."""
+    return _digest(",".join(run_ids))[:12]
+
+
+def values_stored(record: Record, steps: int, depth: int) -> float:
+    """Float values that one run writes over `steps` steps."""
+    columns = {table: len(c) for table, c in result_columns(record).items()}
+    measured = len(record.measured_steps(0, steps)) if record.metrics else 0
+    probes = steps // record.probe_every + 1 if record.probes else 0
+    return (
+        columns["steps"] * steps
+        + columns.get("layers", 0) * depth * measured
+        + columns.get("probe", 0) * probes
+    )
+
+
+def values_per_chunk(record: Record, depth: int) -> int:
+    """Float values in the output buffers of one lane."""
+    columns = {table: len(c) for table, c in result_columns(record).items()}
+    per_record = columns.get("layers", 0) * depth + columns["steps"]
+    return columns["steps"] * timetable.LONGEST_CHUNK + per_record * timetable.chunk_records(record)
+
+
+def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:
+    """Loads each data set once; raises all errors together."""
+    by_program: dict[Hashable, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_program[program_key(run)].append(run)
+    programs: dict[Hashable, ProgramPlan] = {}
+    datasets: dict[Hashable, Dataset] = {}
+    errors: list[str] = []
+    for key, members in by_program.items():
+        first = members[0]
+        name = (first.dataset, first.n_train, first.classes)
+        try:
+            if name not in datasets:
+                datasets[name] = data.load(name[0], n_train=name[1], classes=name[2])
+            errors += _misfits(members, datasets[name])
+            programs[key] = ProgramPlan(first, first.momentum > 0, datasets[name])
+        except InputError as error:
+            errors += error.messages
+    if errors:
+        raise InputError(list(dict.fromkeys(errors)))
+    return programs
+
+
+def _misfits(runs: Sequence[Run], dataset: Dataset) -> Iterator[str]:
+    """What the keys of one program's runs ask of their data set and do not get."""
+    run, n = runs[0], len(dataset.x_train)
+    if run.batch_size > n:
+        yield (
+            f"batch_size: {run.batch_size} came, but {run.dataset} has {n} training samples here. "
+            f"Use a batch_size of at most {n}."
+        )
+    if run.loss == "cross_entropy" and not dataset.n_classes:
+        yield f"loss: cross_entropy came, but {run.dataset} is a regression. Use loss: mse."
+    if any(r.label_noise for r in runs) and not dataset.n_classes:
+        yield f"label_noise: {run.dataset} is a regression and has no labels. Use label_noise: 0."
+    if run.init == "structured" and dataset.n_inputs != 1:
+        yield (
+            f"init: structured needs one-dimensional inputs, but {run.dataset} has "
+            f"{dataset.n_inputs}. Use another init or data set."
+        )
+
+
+def _groups(runs: Sequence[Run], width: int) -> Iterator[tuple[Run, ...]]:
+    return (tuple(runs[i : i + width]) for i in range(0, len(runs), width))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,204 @@
+"""Takes packs, trains them, commits them. A process of its own, or a call in the caller's.
+
+Started by an executor with the device chosen and the number of threads fixed (executors/local.py).
+Runs never talk to each other, so a worker needs nothing but its task.
+"""
+
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tfc_jax import data, timetable
+from tfc_jax.carry import from_arrays
+from tfc_jax.committer import Committer, Report
+from tfc_jax.engine import PackEngine
+from tfc_jax.keys import KEYS, Run
+from tfc_jax.layout import Folder
+from tfc_jax.plan import ProgramPlan
+from tfc_jax.program import Program
+from tfc_jax.record import Record
+from tfc_jax.sampling import Data
+from tfc_jax.store import PackStore, mark_failed
+from tfc_jax.task import Task
+from tfc_jax.timetable import Schedule
+from tfc_jax.train import Trainer
+
+
+def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> bool:
+    """Trains a pack from its last commit to its last step; returns whether it got there.
+
+    Args:
+      task: the pack, and where it goes.
+      report: called with progress events (JSON-able).
+      should_stop: polled once per chunk.
+    """
+    engine, facts = prepare(task)
+    store = PackStore(Folder(Path(task.out)), task.pack, task.runs, task.record, facts)
+    checkpoint = store.recover()
+    carry, step, wall_s = engine.init(), 0, 0.0
+    if checkpoint:
+        carry = from_arrays(carry, checkpoint.arrays)
+        step, wall_s = checkpoint.step, checkpoint.wall_s
+    else:
+        store.add_first_probe(engine.probe(carry))
+    report({"event": "started", "pack": task.pack, "step": step})
+    if checkpoint and step >= task.steps:  # a crash came between the commit and its last traces
+        store.write_params(checkpoint.arrays)
+        store.write_runs("done", step, wall_s)
+        return True
+    store.write_runs("running", step, wall_s)
+    with Committer(store, task.steps, wall_s, report) as committer:
+        for chunk in engine.train(carry, step, task.steps, committer.is_due, should_stop):
+            committer.put(chunk)
+            step = chunk.span.stop
+    return step >= task.steps
+
+
+def prepare(task: Task) -> tuple[PackEngine, dict[str, Any]]:
+    """Returns the engine of a pack, and its columns of the runs table."""
+    run = task.runs[0]
+    dataset = load_dataset(run.dataset, run.n_train, run.classes)
+    plan = ProgramPlan(run, run.momentum > 0, dataset)
+    program = compiled_program(_trainer(plan, task.record), task.record, task.schedule)
+    arrays = device_data(dataset, run.scaling)
+    return PackEngine(program, task.record, task.runs, task.width, arrays), _facts(task, plan)
+
+
+@cache
+def load_dataset(name: str, n_train: int | None, classes: int | None) -> data.Dataset:
+    """Loads a data set once per process."""
+    return data.load(name, n_train=n_train, classes=classes)
+
+
+@cache
+def device_data(dataset: data.Dataset, scaling: data.Scaling) -> Data:
+    """Puts a data set on the device once per process, flattened, as stored."""
+    offset, multiplier = data.affine(dataset, scaling)
+    shape = dataset.x_train.shape[1:]
+
+    def flat(x: np.ndarray) -> jax.Array:
+        return jnp.asarray(x.reshape(len(x), -1))
+
+    def per_input(a: np.ndarray) -> jax.Array:
+        return jnp.asarray(np.broadcast_to(a, shape).reshape(-1).astype(np.float32))
+
+    return Data(
+        x_train=flat(dataset.x_train),
+        y_train=jnp.asarray(dataset.y_train),
+        x_test=flat(dataset.x_test),
+        y_test=jnp.asarray(dataset.y_test),
+        offset=per_input(offset),
+        multiplier=per_input(multiplier),
+    )
+
+
+@cache
+def compiled_program(trainer: Trainer, record: Record, schedule: Schedule) -> Program:
+    """Returns one Program per process and kind, so that packs share its executables."""
+    return Program(
+        trainer=trainer,
+        schedule=schedule,
+        chunk_steps=timetable.LONGEST_CHUNK,
+        chunk_records=timetable.chunk_records(record),
+        has_bare_steps=record.every != 1 or not record.metrics,
+        probes=record.probes,
+        probe_samples=record.probe_samples,
+    )
+
+
+def _trainer(plan: ProgramPlan, record: Record) -> Trainer:
+    static = {k.name: getattr(plan.run, k.name) for k in KEYS.values() if not k.traced}
+    static.pop("steps")  # a longer run goes on with the same program
+    return Trainer(
+        run=Run(**static),
+        n_inputs=plan.dataset.n_inputs,
+        n_outputs=plan.dataset.n_outputs,
+        n_classes=plan.dataset.n_classes,
+        has_momentum=plan.has_momentum,
+        metrics=record.metrics,
+    )
+
+
+def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
+    sizes, device = plan.sizes, jax.devices()[0]
+    return {
+        "prior_loss": data.prior_loss(plan.dataset, plan.run.loss),
+        "bayes_loss": [
+            data.bayes_loss(plan.dataset, run.loss, run.label_noise) for run in task.runs
+        ],
+        "n_params": sizes.n_params,
+        "n_units": sizes.n_units,
+        "units_per_param": sizes.n_units / sizes.n_params,
+        "program": task.program,
+        "schedule": task.schedule,
+        "pack_width": task.width,
+        "dataset_sha256": plan.dataset.sha256,
+        "tfc_version": version("tfc_jax"),
+        "jax_version": jax.__version__,
+        "device_kind": device.device_kind,
+    }
+
+
+def failure(task: Task, error: BaseException) -> dict[str, Any]:
+    """Returns the event that says why a pack could not be trained."""
+    return {
+        "event": "failed",
+        "pack": task.pack,
+        "error": f"{type(error).__name__}: {error}".splitlines()[0],
+        "traceback": traceback.format_exception(error),
+    }
+
+
+def main() -> None:
+    """Serves tasks from standard input, one JSON line each; events go to standard output.
+
+    The line `stop` ends the worker after the running chunk; the end of the input, after the
+    running pack.
+    """
+    events = os.fdopen(os.dup(1), "w")  # libraries that print must not garble the events
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    stop = threading.Event()
+    tasks: queue.Queue[str | None] = queue.Queue()
+
+    def report(event: dict[str, Any]) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            stop.set() if line.strip() == "stop" else tasks.put(line)
+        tasks.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while not stop.is_set() and (line := tasks.get()) is not None:
+        serve(Task.from_json(line), report, stop.is_set)
+
+
+def serve(task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
+    try:
+        finished = train_pack(task, report, should_stop)
+    except Exception as error:
+        mark_failed(task)
+        report(failure(task, error))
+    else:
+        report({"event": "finished" if finished else "stopped", "pack": task.pack})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main()
