@@ -1,0 +1,46 @@
+"""`tfc_jax.run`: the same as `tfc run`, from Python."""
+
+import os
+from pathlib import Path
+
+from tfc_jax import devices
+from tfc_jax.config import Sweep, load_sweep
+from tfc_jax.executors import local
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.launch import Options, launch
+from tfc_jax.layout import Folder
+from tfc_jax.results import Results, open_results
+from tfc_jax.timetable import Schedule
+
+
+def run(
+    sweep: Sweep | str | Path,
+    out: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    pack_width: int | None = None,
+    schedule: Schedule | None = None,
+) -> Results:
+    """Trains what is missing of a sweep and opens its results.
+
+    Runs that failed are in `results.runs` with status `failed`; nothing is raised for them.
+
+    Args:
+      sweep: from `load_sweep`, or the path of a YAML file.
+      out: results folder; default `results/<name>`.
+      workers: processes; None means one per device, 0 trains in this process (bit-exact only if
+        JAX starts here with one thread).
+      pack_width, schedule: override the defaults for packs that have not started.
+    Raises:
+      InputError: before anything is written or compiled.
+    """
+    if not isinstance(sweep, Sweep):
+        sweep = load_sweep(sweep)
+    folder = Folder(Path(out) if out is not None else Path("results") / sweep.name)
+    options = Options(workers=workers, pack_width=pack_width, schedule=schedule)
+    found = devices.find()
+    if workers == 0 and found.platform == "cpu":
+        for name, value in local.cpu_environment().items():
+            os.environ.setdefault(name, value)
+    launch(sweep, folder, options, found, lambda event: None, Interrupt())
+    return open_results(folder.root)

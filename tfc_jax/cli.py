@@ -1,0 +1,378 @@
+"""The `tfc` command: flags in, calls, tables out. Commands import only what they need."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfc_jax.console import (
+    INTERRUPTED,
+    SOME_FAILED,
+    interruptible,
+    print_table,
+    refuse,
+    reports_errors,
+)
+
+if TYPE_CHECKING:
+    from tfc_jax.config import Sweep
+    from tfc_jax.launch import Options
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train hundreds of small networks as one program, and see inside every layer.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: prepare them once.")
+app.add_typer(data_app, name="data")
+
+
+class Schedule(StrEnum):
+    """How a pack's lanes are stepped."""
+
+    lockstep = "lockstep"
+    mapped = "mapped"
+
+
+class Executor(StrEnum):
+    """Where workers run."""
+
+    local = "local"
+
+
+SweepPath = Annotated[Path, typer.Argument(help="Sweep file (YAML).", metavar="SWEEP")]
+SweepPaths = Annotated[list[Path], typer.Argument(help="Sweep files (YAML).", metavar="SWEEP...")]
+ResultsPath = Annotated[Path, typer.Argument(help="Results folder.", metavar="RESULTS")]
+RunId = Annotated[str, typer.Argument(help="12 hex digits, see `tfc ls`.", metavar="RUN_ID")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help='Only runs where this holds: "depth > 5".')
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N runs.")]
+Out = Annotated[Path | None, typer.Option(help="Results folder; default results/<name>.")]
+Width = Annotated[int | None, typer.Option(min=1, max=65536, help="Lanes of a new pack.")]
+Scheduled = Annotated[Schedule | None, typer.Option(help="Schedule of new packs.")]
+MaxMemory = Annotated[
+    float | None, typer.Option(min=0.001, metavar="GIB", help="Device memory a pack may need.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes; default one per device; 0: in this one.")
+]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and the result.")]
+
+
+@app.command()
+@reports_errors
+def init() -> None:
+    """Print a commented sweep to start from: tfc init > my_sweep.yaml."""
+    from importlib.resources import files
+
+    typer.echo(files("tfc_jax").joinpath("sweep_template.yaml").read_text(), nl=False)
+
+
+@app.command()
+@reports_errors
+def validate(sweeps: SweepPaths) -> None:
+    """Check sweep files; says what is wrong, all at once."""
+    for sweep in _load_all(sweeps, [], None, None):
+        typer.echo(f"{sweep.path}: {len(sweep.runs)} runs of {sweep.steps} steps")
+
+
+@app.command()
+@reports_errors
+def schema() -> None:
+    """Print the JSON Schema of a sweep, for editors."""
+    from tfc_jax.config import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+@reports_errors
+def plan(
+    sweep: SweepPath,
+    set_: Set = [],  # noqa: B006 - typer copies it
+    filter_: Filter = None,
+    limit: Limit = None,
+    out: Out = None,
+    pack_width: Width = None,
+    schedule: Scheduled = None,
+    max_memory: MaxMemory = None,
+    workers: Workers = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Compile, and compare memory with XLA's own count.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would run: programs, packs, memory, time, disk. Runs nothing."""
+    from tfc_jax import devices, estimate
+    from tfc_jax.launch import plan_sweep
+
+    loaded = _load_all([sweep], set_, filter_, limit)[0]
+    options = _options(pack_width, schedule, max_memory, workers)
+    found = devices.find()
+    planned = plan_sweep(loaded, _folder(loaded, out), options, found)
+    rows = estimate.program_rows(planned, workers or len(found.ids), measure=measure)
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    print_table(estimate.HEADINGS, [row.values() for row in rows])
+    typer.echo(estimate.summary(planned, workers or len(found.ids)))
+
+
+@app.command()
+@reports_errors
+def run(
+    sweeps: SweepPaths,
+    set_: Set = [],  # noqa: B006 - typer copies it
+    filter_: Filter = None,
+    limit: Limit = None,
+    out: Out = None,
+    workers: Workers = None,
+    pack_width: Width = None,
+    schedule: Scheduled = None,
+    max_memory: MaxMemory = None,
+    deterministic: Deterministic = False,
+    executor: Annotated[Executor, typer.Option(help="Where workers run.")] = Executor.local,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast/--keep-going", help="Stop at the first failed pack.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete stored results first.")] = False,
+    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Same as tfc plan.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train what is missing: resumes what is unfinished, skips what is done."""
+    loaded = _load_all(sweeps, set_, filter_, limit)
+    if out is not None and len(loaded) > 1:
+        refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
+    if dry_run:
+        for path in sweeps:
+            plan(path, set_, filter_, limit, out, pack_width, schedule, max_memory, workers)
+        return
+    given = {"set": set_, "filter": filter_, "limit": limit}
+    options = _options(
+        pack_width, schedule, max_memory, workers, deterministic, fail_fast, given=given
+    )
+    _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet, fresh)
+
+
+@app.command()
+@reports_errors
+def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -> None:
+    """Train failed packs again, from their last commit."""
+    from tfc_jax.layout import Folder
+    from tfc_jax.manifest import launched_sweep, read
+
+    folder = Folder(results)
+    sweep = launched_sweep(folder)
+    manifest = read(folder)
+    assert manifest is not None
+    given = {name: manifest["flags"][name] for name in ("set", "filter", "limit")}
+    options = _options(workers=workers, retry=True, given=given)
+    _train([(sweep, folder)], options, quiet, fresh=False)
+
+
+@app.command()
+@reports_errors
+def status(
+    results: ResultsPath,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many runs are done, running, diverged, failed, pending; works from any machine."""
+    from tfc_jax.layout import Folder
+    from tfc_jax.status import read_status, watch_status
+
+    if watch:
+        watch_status(Folder(results))
+        return
+    state = read_status(Folder(results))
+    typer.echo(json.dumps(state.as_dict()) if as_json else state.as_text())
+
+
+@app.command()
+@reports_errors
+def ls(
+    results: ResultsPath, filter_: Filter = None, limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """List runs: status, what distinguishes them, final values."""
+    from tfc_jax.results import open_results
+    from tfc_jax.show import list_runs
+
+    frame = list_runs(open_results(results), filter_, limit)
+    if as_json:
+        typer.echo(frame.to_json(orient="records"))
+        return
+    print_table(list(frame.columns), frame.itertuples(index=False))
+
+
+@app.command()
+@reports_errors
+def show(
+    results: ResultsPath,
+    run_id: Annotated[str | None, typer.Argument(help="12 hex digits.", metavar="RUN_ID")] = None,
+    columns: Annotated[
+        bool, typer.Option("--columns", help="Every column of every table: unit and meaning.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of one run, or (--columns) what the columns mean."""
+    from tfc_jax.results import open_results
+    from tfc_jax.show import describe_columns, describe_run
+
+    opened = open_results(results)
+    if columns:
+        headings, rows = ["table", "column", "unit", "meaning"], describe_columns(opened)
+    elif run_id is not None:
+        headings, rows = ["column", "value"], describe_run(opened, run_id)
+    else:
+        refuse(f"RUN_ID: none came. `tfc ls {results}` lists them; --columns needs none.")
+    if as_json:
+        typer.echo(json.dumps([dict(zip(headings, row, strict=True)) for row in rows]))
+        return
+    print_table(headings, rows)
+
+
+@app.command()
+@reports_errors
+def replay(results: ResultsPath, run_id: RunId) -> None:
+    """Train one run again, alone, and compare with what is stored, bit by bit."""
+    from tfc_jax import devices
+    from tfc_jax.layout import Folder
+    from tfc_jax.replay import replay as train_again
+
+    outcome = train_again(Folder(results), run_id, devices.find())
+    typer.echo(outcome.as_text(run_id))
+    if outcome.differing:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+@reports_errors
+def report(
+    results: ResultsPath, out: Annotated[Path | None, typer.Option(help="HTML file.")] = None
+) -> None:
+    """Write one self-contained HTML page about a results folder."""
+    from analysis.report import results_page
+    from tfc_jax.results import open_results
+
+    opened = open_results(results)
+    target = out or results / "report.html"
+    target.write_text(results_page(opened))
+    typer.echo(str(target))
+
+
+@app.command()
+@reports_errors
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, devices, data sets, disk: what is missing and how to get it."""
+    from tfc_jax.doctor import collect
+
+    rows = [(row.what, row.state, row.remedy) for row in collect()]
+    headings = ["what", "state", "remedy"]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(headings, row, strict=True)) for row in rows]))
+        return
+    print_table(headings, rows)
+
+
+@data_app.command()
+@reports_errors
+def prepare(name: Annotated[str, typer.Argument(help="mnist, fashion_mnist, cifar10.")]) -> None:
+    """Download and prepare a data set, once; needs the network and `tfc_jax[data]`."""
+    from tfc_jax import data
+
+    data.prepare(name)
+    typer.echo(f"{name}: ready")
+
+
+def _train(sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool, fresh: bool) -> None:
+    """Plans all sweeps before the first one trains, so that bad input is refused at once."""
+    from rich.console import Console
+
+    from tfc_jax import devices
+    from tfc_jax.launch import launch, plan_sweep, remove
+    from tfc_jax.progress import Display
+
+    found = devices.find()
+    for sweep, folder in sweeps:
+        if fresh:
+            remove(folder)
+        plan_sweep(sweep, folder, options, found)
+    code = 0
+    with interruptible() as interrupt:
+        for sweep, folder in sweeps:
+            with Display(Console(stderr=True), quiet) as display:
+                counts = launch(sweep, folder, options, found, display, interrupt)
+            known = ("done", "diverged", "running", "failed", "pending")
+            summary = ", ".join(f"{counts[name]} {name}" for name in known if counts[name])
+            typer.echo(f"{folder.root}: {summary}")
+            if counts["failed"]:
+                code = SOME_FAILED
+                typer.echo(f"Try the failed packs again with: tfc retry {folder.root}", err=True)
+            if interrupt.level:
+                raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(code)
+
+
+def _load_all(
+    paths: list[Path], overrides: list[str], where: str | None, limit: int | None
+) -> "list[Sweep]":
+    """Loads every sweep; the errors of all of them together."""
+    from tfc_jax.config import load_sweep
+    from tfc_jax.errors import InputError
+
+    sweeps: list[Sweep] = []
+    errors: list[str] = []
+    for path in paths:
+        try:
+            sweeps.append(load_sweep(path, overrides=overrides, where=where, limit=limit))
+        except InputError as error:
+            errors += error.messages
+    if errors:
+        raise InputError(errors)
+    return sweeps
+
+
+def _options(
+    pack_width: int | None = None,
+    schedule: Schedule | None = None,
+    max_memory: float | None = None,
+    workers: int | None = None,
+    deterministic: bool = False,
+    fail_fast: bool = False,
+    retry: bool = False,
+    given: dict[str, Any] | None = None,
+) -> "Options":
+    from tfc_jax.launch import Options
+
+    return Options(
+        workers=workers,
+        pack_width=pack_width,
+        schedule=schedule.value if schedule else None,
+        max_memory=max_memory * 2**30 if max_memory else None,
+        deterministic=deterministic,
+        fail_fast=fail_fast,
+        retry=retry,
+        given=given,
+    )
+
+
+def _folder(sweep: "Sweep", out: Path | None) -> Any:
+    from tfc_jax.layout import Folder
+
+    return Folder(out if out is not None else Path("results") / sweep.name)
+
+
+def main() -> None:
+    """Entry point of the `tfc` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

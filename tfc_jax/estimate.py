@@ -1,0 +1,77 @@
+"""What a plan costs, for `tfc plan`: memory, arithmetic, time and disk, by formula or measured."""
+
+from typing import Any
+
+from tfc_jax.plan import ASSUMED_FLOPS, Pack, Plan
+from tfc_jax.progress import duration
+
+HEADINGS = (
+    "program", "what", "runs", "packs", "width", "schedule", "parameters",
+    "GFLOP/run", "MiB/pack", "time", "disk",
+)  # fmt: skip
+
+
+def program_rows(plan: Plan, n_workers: int, *, measure: bool) -> list[dict[str, Any]]:
+    """Returns one row per program, under HEADINGS.
+
+    Args:
+      n_workers: devices that train at the same time.
+      measure: compile each program and add XLA's own count of its memory (minutes).
+    """
+    rows = []
+    for program_id, packs in plan.programs.items():
+        row = dict(zip(HEADINGS, _cells(program_id, packs, plan, n_workers), strict=True))
+        if measure:
+            row["measured MiB/pack"] = f"{_measured_bytes(packs[0], plan) / 2**20:,.1f}"
+        rows.append(row)
+    return rows
+
+
+def summary(plan: Plan, n_workers: int) -> str:
+    """Returns what is left to do, in one line."""
+    todo = plan.unfinished
+    seconds = sum(_seconds(pack, plan) for pack in todo) / n_workers
+    size = sum(p.disk_bytes(plan.sweep.record, plan.sweep.steps) for p in plan.packs)
+    failed = sum(p.failed for p in plan.packs)
+    return (
+        f"{plan.sweep.name}: {len(plan.sweep.runs)} runs of {plan.sweep.steps} steps; "
+        f"{sum(len(p.runs) for p in todo)} runs in {len(todo)} packs to train"
+        f"{f', {failed} packs failed before (tfc retry)' if failed else ''}; "
+        f"about {duration(seconds)} on {n_workers} {plan.platform} workers, "
+        f"{size / 2**20:,.0f} MiB of results"
+    )
+
+
+def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> list[str]:
+    record, steps = plan.sweep.record, plan.sweep.steps
+    first, run = packs[0], packs[0].program.run
+    n_runs = sum(len(pack.runs) for pack in packs)
+    seconds = sum(_seconds(pack, plan) for pack in packs if not pack.failed) / n_workers
+    size = sum(pack.disk_bytes(record, steps) for pack in packs)
+    return [
+        program_id,
+        f"{run.dataset} {run.architecture} {run.depth}x{run.width}",
+        str(n_runs),
+        str(len(packs)),
+        str(first.width),
+        first.schedule,
+        f"{first.program.sizes.n_params:,}",
+        f"{sum(p.flops(record, steps) for p in packs) / n_runs / 1e9:,.1f}",
+        f"{first.device_bytes(record) / 2**20:,.1f}",
+        duration(seconds),
+        f"{size / 2**20:,.1f} MiB",
+    ]
+
+
+def _seconds(pack: Pack, plan: Plan) -> float:
+    """One device's time; the assumed rate is a guide, not a promise."""
+    return pack.flops(plan.sweep.record, plan.sweep.steps) / ASSUMED_FLOPS[plan.platform]
+
+
+def _measured_bytes(pack: Pack, plan: Plan) -> float:
+    """XLA's count of what the compiled chunk holds at once: arguments, results, temporaries."""
+    from tfc_jax.task import Task
+    from tfc_jax.worker import prepare
+
+    engine, _ = prepare(Task.of(pack, plan.sweep.record, plan.sweep.steps, out=""))
+    return engine.memory_bytes()

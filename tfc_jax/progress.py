@@ -1,0 +1,135 @@
+"""What the user sees while a sweep trains: one line per pack."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from tfc_jax.plan import Pack, Plan
+
+PLAIN_SECONDS = 15.0
+
+
+@dataclass
+class _Line:
+    """Progress of one pack in this launch."""
+
+    pack: Pack
+    began: float
+    first_step: int
+    step: int
+    task: TaskID | None = None
+    printed: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Run-steps per second in this launch, compilation included."""
+        elapsed = time.monotonic() - self.began
+        return len(self.pack.runs) * (self.step - self.first_step) / max(elapsed, 1e-9)
+
+    def eta_s(self, steps: int) -> float | None:
+        """Seconds left, once there is a rate."""
+        left = len(self.pack.runs) * (steps - self.step)
+        return left / self.rate if self.rate else None
+
+
+class Display:
+    """A context that turns events into live lines on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        self._console, self._quiet = console, quiet
+        self._plan: Plan | None = None
+        self._lines: dict[str, _Line] = {}
+        self._finished = 0
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.fields[rest]}"),
+        )
+        self._live = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+
+    def __enter__(self) -> "Display":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Takes one event of a launch."""
+        getattr(self, f"_on_{event['event']}")(event)
+
+    def _on_planned(self, event: dict[str, Any]) -> None:
+        plan = self._plan = event["plan"]
+        todo = plan.unfinished
+        runs, skipped = sum(len(p.runs) for p in todo), len(plan.packs) - len(todo)
+        tail = f"; {skipped} packs are done" if skipped else ""
+        self._say(f"{plan.sweep.name}: {runs} runs in {len(todo)} packs to train{tail}")
+
+    def _on_started(self, event: dict[str, Any]) -> None:
+        assert self._plan is not None
+        pack = next(p for p in self._plan.packs if p.id == event["pack"])
+        line = _Line(pack, time.monotonic(), event["step"], event["step"])
+        line.task = self._live.add_task(
+            _title(pack), total=self._plan.sweep.steps, rest="compiling"
+        )
+        self._lines[pack.id] = line
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        line = self._lines[event["pack"]]
+        line.step = event["step"]
+        assert self._plan is not None
+        assert line.task is not None
+        self._live.update(line.task, completed=line.step, rest=self._rest(line))
+        now = time.monotonic()
+        if not self._console.is_terminal and now - max(line.printed, line.began) > PLAIN_SECONDS:
+            line.printed = now
+            self._say(f"{_title(line.pack)} {self._rest(line)}")
+
+    def _on_finished(self, event: dict[str, Any]) -> None:
+        assert self._plan is not None
+        self._finished += 1
+        self._close(event, f"done ({self._finished}/{len(self._plan.unfinished)} packs)")
+
+    def _on_stopped(self, event: dict[str, Any]) -> None:
+        self._close(event, "stopped; `tfc run` goes on from here")
+
+    def _on_failed(self, event: dict[str, Any]) -> None:
+        self._close(event, f"FAILED: {event['error']}")
+
+    def _close(self, event: dict[str, Any], outcome: str) -> None:
+        line = self._lines.pop(event["pack"], None)
+        if line is None:
+            self._say(f"pack {event['pack']} {outcome}")
+            return
+        assert line.task is not None
+        self._live.remove_task(line.task)
+        self._say(f"{_title(line.pack)} {self._rest(line)}  {outcome}")
+
+    def _rest(self, line: _Line) -> str:
+        assert self._plan is not None
+        steps = self._plan.sweep.steps
+        eta = line.eta_s(steps)
+        left = f"  {duration(eta)} left" if eta and line.step < steps else ""
+        return f"step {line.step}/{steps}  {line.rate:,.0f} run-steps/s{left}"
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Returns e.g. `45 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _title(pack: Pack) -> str:
+    run = pack.program.run
+    return (
+        f"pack {pack.id}  {len(pack.runs)} runs  "
+        f"{run.dataset} {run.architecture} {run.depth}x{run.width}"
+    )
