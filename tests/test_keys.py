@@ -1,0 +1,202 @@
+"""Keys: what a value may be, what a run is called, which combinations contradict."""
+
+import hashlib
+import struct
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfc_jax.expression import parse
+from tfc_jax.keys import CONTRADICTIONS, KEYS, KINDS, TRACED, Run
+
+FLOAT_KEYS = [name for name, key in KEYS.items() if isinstance(key.default, float)]
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def as_float32(value: float) -> float:
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_default_is_a_value_of_its_own_key(name: str) -> None:
+    value = KEYS[name].checked(KEYS[name].default)
+    assert value == getattr(Run(), name)
+    assert type(value) is type(getattr(Run(), name))
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_key_says_what_it_means_and_what_it_allows(name: str) -> None:
+    assert KEYS[name].doc.endswith(".")
+    assert KEYS[name].allowed
+    assert KEYS[name].doc in KEYS[name].json_schema["description"]
+
+
+def test_traced_keys_are_those_that_a_program_takes_as_arrays() -> None:
+    assert TRACED == {
+        "seed",
+        "init_scale",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "label_noise",
+    }
+
+
+@pytest.mark.parametrize("name", FLOAT_KEYS)
+def test_a_whole_number_for_a_number_key_becomes_a_float(name: str) -> None:
+    value = 0 if KEYS[name].accepts(0) else 1
+    assert type(KEYS[name].checked(value)) is float
+
+
+@pytest.mark.parametrize("name", [name for name in KEYS if KINDS[name] == "number"])
+@pytest.mark.parametrize("value", [True, "1", [1], {}])
+def test_only_numbers_are_numbers(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match="came"):
+        KEYS[name].checked(value)
+
+
+def test_negative_zero_is_zero() -> None:
+    # Otherwise two runs that do the same would have two run_ids.
+    assert str(KEYS["weight_decay"].checked(-0.0)) == "0.0"
+
+
+@given(finite)
+def test_a_positive_key_takes_what_float32_holds_and_nothing_else(value: float) -> None:
+    # A value beyond float32 cannot even be packed; one below its normal numbers may become 0.
+    holds = 2.0**-126 <= value <= (2 - 2.0**-23) * 2.0**127
+    assert KEYS["learning_rate"].accepts(value) is holds
+    if holds:
+        assert KEYS["learning_rate"].checked(value) == value
+
+
+@given(st.floats(0.9, 1.1))
+def test_momentum_stays_below_one_in_float32(value: float) -> None:
+    assert KEYS["momentum"].accepts(value) == (value <= 1 - 2.0**-24)
+    if KEYS["momentum"].accepts(value):
+        assert as_float32(value) < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("activation", "rellu", ["the text 'rellu' came.", "Did you mean 'relu'?", "relu, leaky"]),
+        ("width", 1e4, ["10000.0 came.", "Write 10000.", "a whole number >= 1"]),
+        ("width", "64", ["the text '64' came.", "Remove the quotes."]),
+        ("learning_rate", "1e-3", ["Remove the quotes.", "a number > 0"]),
+        ("init_scale", 1e-50, ["1e-50 came, which float32 cannot hold (1.2e-38 to 3.4e+38)."]),
+        ("depth", [3, 5], ["a list of 2 values came.", "under grid or zip."]),
+        ("n_train", 0, ["0 came.", "a whole number >= 1 or null"]),
+        ("bias", 1, ["1 came.", "true, false"]),
+        ("label_noise", 1.5, ["a number >= 0 and <= 1."]),
+        ("seed", 2**32, ["4294967296 came.", "a whole number >= 0 and <= 4294967295"]),
+        ("seed", 10**60, ["a whole number of more than 38 digits came."]),
+        ("dataset", "minst", ["Did you mean 'mnist'?", "npz:PATH"]),
+        ("dataset", "npz:", ["the text 'npz:' came."]),
+        ("architecture", "mpl", ["Did you mean 'mlp'?"]),
+        ("norm", None, ["null came.", "none, batch, layer"]),
+        ("activation", "x" * 99, ["xxx...'"]),
+    ],
+)
+def test_a_refusal_says_what_came_what_is_allowed_and_what_to_do(
+    name: str, value: object, parts: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="came") as refusal:
+        KEYS[name].checked(value)
+    for part in parts:
+        assert part in str(refusal.value)
+
+
+def test_any_archive_of_arrays_is_a_data_set() -> None:
+    assert KEYS["dataset"].checked("npz:some/file.npz") == "npz:some/file.npz"
+
+
+def test_run_ids_hash_what_differs_from_the_defaults() -> None:
+    # Written out by hand: these texts, and so every stored run_id, must never change.
+    texts: list[tuple[dict[str, Any], bytes]] = [
+        ({}, b"{}"),
+        (
+            {"seed": 3, "learning_rate": 0.02, "depth": 7},
+            b'{"depth":7,"learning_rate":0.02,"seed":3}',
+        ),
+        (
+            {"bias": True, "n_train": 100, "dataset": "mnist"},
+            b'{"bias":true,"dataset":"mnist","n_train":100}',
+        ),
+        ({"init_scale": 1e-05}, b'{"init_scale":1e-05}'),
+    ]
+    for changed, text in texts:
+        assert Run(**changed).changed() == changed
+        assert Run(**changed).run_id == hashlib.sha256(text).hexdigest()[:12]
+
+
+def test_steps_and_defaults_do_not_rename_a_run() -> None:
+    assert Run(steps=99, width=128).run_id == Run().run_id == "44136fa355b3"
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_static_keys_split_programs_and_traced_keys_do_not(name: str) -> None:
+    other: dict[str, Any] = {
+        "dataset": "mnist",
+        "n_train": 10,
+        "classes": 3,
+        "scaling": "none",
+        "architecture": "x",
+    }
+    default = KEYS[name].default
+    value: Any = other.get(name, default + 1 if isinstance(default, int | float) else "other")
+    same_program = Run(**{name: value}).static_key() == Run().static_key()
+    assert same_program is (name in TRACED or name == "steps")
+    assert isinstance(hash(Run().static_key()), int)
+
+
+def test_a_hundred_thousand_runs_fit_in_a_hundred_megabytes() -> None:
+    # Values are shared; an entry in a tuple is one more pointer.
+    assert 1e5 * (sys.getsizeof(Run()) + 8) < 1e8
+    assert not hasattr(Run(), "__dict__")
+
+
+EXAMPLES: list[tuple[str, dict[str, Any]]] = [
+    ("momentum has no effect with optimizer adam", {"optimizer": "adam", "momentum": 0.9}),
+    ("momentum_dtype has no effect", {"momentum_dtype": "bfloat16"}),
+    ("momentum_dtype has no effect", {"momentum_dtype": "bfloat16", "optimizer": "adam"}),
+    ("structured_gamma has no effect", {"structured_gamma": 3.0}),
+    ("it needs bias true", {"init": "structured"}),
+    ("first hidden layer", {"init": "structured", "bias": True, "depth": 1}),
+    ("depth 1 has none", {"norm": "layer", "depth": 1}),
+    ("batch of one into zeros", {"norm": "batch", "batch_size": 1}),
+    ("one unit into zeros", {"norm": "layer", "width": 1}),
+    ("batch_size <= n_train", {"n_train": 50}),
+]
+
+
+@pytest.mark.parametrize(("why", "changed"), EXAMPLES)
+def test_a_contradiction_is_met_by_the_run_that_shows_it(why: str, changed: dict) -> None:
+    run = Run(**changed)
+    met = [w for when, w in CONTRADICTIONS if parse(when, KINDS).matches(lambda n: getattr(run, n))]
+    assert [why in w for w in met] == [True]
+
+
+def test_every_contradiction_has_an_example() -> None:
+    for _, why in CONTRADICTIONS:
+        assert any(part in why for part, _ in EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"optimizer": "adam"},
+        {"momentum": 0.9, "momentum_dtype": "bfloat16"},
+        {"init": "structured", "bias": True, "structured_gamma": 2.0},
+        {"norm": "batch", "depth": 2},
+        {"n_train": 100},
+        {"depth": 1, "width": 1, "activation": "tanh"},
+    ],
+)
+def test_sensible_runs_contradict_nothing(changed: dict) -> None:
+    run = Run(**changed)
+    for when, _ in CONTRADICTIONS:
+        assert not parse(when, KINDS).matches(lambda name: getattr(run, name))
