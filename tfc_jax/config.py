@@ -1,0 +1,299 @@
+"""A sweep: YAML in, validated runs out. All errors at once, before anything is compiled.
+
+Imports no JAX. The keys of a run are in keys.py, the product of axes in grid.py.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfc_jax import yaml_source
+from tfc_jax.errors import InputError, nearest
+from tfc_jax.expression import Expression, parse
+from tfc_jax.grid import MAX_RUNS, Axis, Grid, read_axis, size_problem
+from tfc_jax.keys import AXES, KEYS, KINDS, TRACED, Run
+from tfc_jax.keytypes import Key, shown
+from tfc_jax.overrides import apply_overrides
+from tfc_jax.record import PerDecade, Record, read_record
+from tfc_jax.sweep_schema import json_schema
+from tfc_jax.yaml_source import Problems, Value
+
+__all__ = [
+    "KEYS",
+    "TRACED",
+    "Key",
+    "PerDecade",
+    "Record",
+    "Run",
+    "Sweep",
+    "json_schema",
+    "load_sweep",
+]
+
+SECTIONS = ("name", "description", "base", "grid", "zip", "exclude", "seeds", "record")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that belong together, in the order in which they were asked for.
+
+    Attributes:
+      name: of the results folder.
+      steps: of every run.
+      runs: distinct, each with its own `run_id`.
+      text: the YAML as read, without overrides.
+      path: where it was read.
+    """
+
+    name: str
+    description: str
+    record: Record
+    steps: int
+    runs: tuple[Run, ...]
+    text: str
+    path: str
+
+
+def load_sweep(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    where: str | None = None,
+    limit: int | None = None,
+) -> Sweep:
+    """Reads and checks a sweep.
+
+    Runs are ordered as the file has the axes: grid keys, then zip blocks, then seeds, the last
+    fastest.
+
+    Args:
+      overrides: `key=value`, as of `--set`: replaces a key of `base` (an axis of that name goes),
+        or `name`, `description`, `seeds`, `record.<key>`.
+      where: keeps the runs for which this expression over the keys holds.
+      limit: keeps the first so many of those, >= 1.
+
+    Raises:
+      InputError: everything that is wrong, each with its place.
+    """
+    problems = Problems()
+    text, root = yaml_source.read(path, problems)
+    is_whole = not problems
+    root = _document(root, overrides, problems)
+    sections: dict[str, Value] = root.data
+    name = _name(root, problems, is_whole=is_whole)
+    description = _description(sections.get("description"), problems)
+    record = read_record(sections.get("record"), problems)
+    grid = Grid(_base(sections.get("base"), problems), _axes(sections, problems))
+    excludes = _excludes(sections.get("exclude"), problems)
+    wanted = _wanted(where, limit, problems)
+    problems.raise_if_any()
+    runs = _runs(root, grid, excludes, wanted, limit)
+    return Sweep(name, description, record, grid.base["steps"], runs, text, str(path))
+
+
+def _document(root: Value, overrides: Sequence[str], problems: Problems) -> Value:
+    if not isinstance(root.data, dict):
+        problems.raise_if_any()
+        came = "nothing" if root.data is None else shown(root.data)
+        raise InputError(
+            f"{root.where}: {came} came. A sweep is a mapping of {', '.join(SECTIONS)}; "
+            "`tfc init` prints one to start from."
+        )
+    for section, value in root.data.items():
+        if section not in SECTIONS:
+            problems.add(value, _unknown(section, "the sweep", SECTIONS))
+    return apply_overrides(root, overrides, problems)
+
+
+def _unknown(name: str, section: str, allowed: Sequence[str]) -> str:
+    if name in KEYS and "base" in allowed:
+        return f"'{name}' came beside base. Move it under base."
+    if name in SECTIONS and name not in allowed:
+        return f"'{name}' came inside {section}. Move it to the left margin."
+    return (
+        f"unknown key '{name}' in {section}.{nearest(name, allowed)} Allowed: {', '.join(allowed)}."
+    )
+
+
+def _name(root: Value, problems: Problems, *, is_whole: bool) -> str:
+    """The results are stored under this name, so it must be one on every file system.
+
+    A missing name is no second problem of a file that could not be read whole.
+    """
+    allowed = "Allowed: letters, digits, ., _ and -, at most 64, the first not . or -."
+    value = root.data.get("name")
+    if value is None:
+        if is_whole:
+            problems.add(root, f"name is missing. Add a line such as name: my_sweep. {allowed}")
+    elif not isinstance(value.data, str):
+        problems.add(value, f"name: {shown(value.data)} came. Put quotes around it. {allowed}")
+    elif not _NAME.fullmatch(value.data):
+        problems.add(value, f"name: {shown(value.data)} came. {allowed}")
+    else:
+        return value.data
+    return ""
+
+
+def _description(value: Value | None, problems: Problems) -> str:
+    if value is None or value.data is None:
+        return ""
+    if not isinstance(value.data, str):
+        problems.add(value, f"description: {shown(value.data)} came. Put quotes around it.")
+        return ""
+    return value.data.strip()
+
+
+def _mapping(
+    value: Value | None, section: str, names: Sequence[str], problems: Problems
+) -> Mapping[str, Value]:
+    """Returns the known keys of a section; a section of comments only is empty."""
+    if value is None or value.data is None:
+        return {}
+    if not isinstance(value.data, dict):
+        problems.add(value, f"{section}: {shown(value.data)} came. Allowed: a mapping of keys.")
+        return {}
+    for name, item in value.data.items():
+        if name == "steps" and name not in names:
+            problems.add(
+                item,
+                f"{section}.steps: steps is not an axis, since a longer run contains the shorter. "
+                "Put the largest number in base.",
+            )
+        elif name not in names:
+            problems.add(item, _unknown(name, section, names))
+    return {name: item for name, item in value.data.items() if name in names}
+
+
+def _base(value: Value | None, problems: Problems) -> dict[str, Any]:
+    base = {name: key.default for name, key in KEYS.items()}
+    for name, item in _mapping(value, "base", tuple(KEYS), problems).items():
+        try:
+            base[name] = KEYS[name].checked(item.data)
+        except ValueError as error:
+            problems.add(item, f"base.{name}: {error}")
+    return base
+
+
+def _axes(sections: Mapping[str, Value], problems: Problems) -> tuple[Axis, ...]:
+    grid = _mapping(sections.get("grid"), "grid", AXES, problems)
+    blocks = _blocks(sections.get("zip"), problems)
+    axes = [read_axis({name: value}, "grid.", problems) for name, value in grid.items()]
+    axes += [read_axis(block, "zip.", problems) for block in blocks if block]
+    seeds = sections.get("seeds")
+    if seeds is not None:
+        axes.append(_seeds(seeds, problems))
+    taken: dict[str, str] = {"seed": "seeds"} if seeds is not None else {}
+    for section, block in [("grid", grid), *(("zip", block) for block in blocks)]:
+        for name, value in block.items():
+            if name in taken:
+                what = f"{section}.{name}: {name} is already an axis (under {taken[name]})."
+                problems.add(value, f"{what} Keep one of them.")
+            taken.setdefault(name, section)
+    return tuple(axes)
+
+
+def _blocks(value: Value | None, problems: Problems) -> list[Mapping[str, Value]]:
+    if value is None or value.data is None:
+        return []
+    if not isinstance(value.data, list):
+        came = shown(value.data)
+        problems.add(value, f"zip: {came} came. Allowed: a list of blocks, each begun by a dash.")
+        return []
+    return [_mapping(block, "zip", AXES, problems) for block in value.data]
+
+
+def _seeds(value: Value, problems: Problems) -> Axis:
+    if isinstance(value.data, list | dict):
+        return read_axis({"seed": value}, "", problems)
+    is_whole = isinstance(value.data, int) and not isinstance(value.data, bool)
+    if is_whole and 1 <= value.data <= MAX_RUNS:
+        return Axis(("seed",), [(seed,) for seed in range(value.data)])
+    problems.add(
+        value,
+        f"seeds: {shown(value.data)} came. Allowed: a whole number from 1 to {MAX_RUNS} "
+        "(N stands for 0..N-1), or a list of seeds.",
+    )
+    return Axis(("seed",), [])
+
+
+def _excludes(value: Value | None, problems: Problems) -> list[Expression]:
+    if value is None or value.data is None:
+        return []
+    if not isinstance(value.data, list):
+        problems.add(value, f"exclude: {shown(value.data)} came. Allowed: a list of expressions.")
+        return []
+    read = [_expression(item, "exclude: ", problems) for item in value.data]
+    return [expression for expression in read if expression]
+
+
+def _wanted(where: str | None, limit: int | None, problems: Problems) -> Expression | None:
+    if limit is not None and limit < 1:
+        place = Value(None, "--limit", 0)
+        problems.add(place, f"{limit} came. Allowed: a whole number >= 1.")
+    return None if where is None else _expression(Value(where, "--filter", 0), "", problems)
+
+
+def _expression(value: Value, label: str, problems: Problems) -> Expression | None:
+    if not isinstance(value.data, str):
+        what = f"{shown(value.data)} came. Allowed: an expression in quotes."
+        problems.add(value, f"{label}{what}")
+        return None
+    try:
+        return parse(value.data, KINDS)
+    except InputError as error:
+        for message in error.messages:
+            problems.add(value, f"{label}{message}")
+        return None
+
+
+def _runs(
+    root: Value,
+    grid: Grid,
+    excludes: Sequence[Expression],
+    wanted: Expression | None,
+    limit: int | None,
+) -> tuple[Run, ...]:
+    problems = Problems()
+    if too_many := size_problem(grid.axes):
+        problems.add(root, too_many)
+        problems.raise_if_any()
+    keep = grid.kept(excludes)
+    if not keep.any():
+        problems.add(root.data["exclude"], "exclude leaves no run. Remove a condition.")
+    for condition, message in grid.contradictions(keep):
+        problems.add(_place(root, condition), message)
+    problems.raise_if_any()
+    if wanted:
+        keep &= grid.mask(wanted)
+        if not keep.any():
+            raise InputError(f"--filter: no run of {root.source} fits {wanted.text!r}.")
+    runs = tuple(itertools.islice(grid.runs(keep), limit))
+    _refuse_equal_ids(root, runs)
+    return runs
+
+
+def _place(root: Value, condition: Expression) -> Value:
+    """Returns where the first key that a condition names is set."""
+    blocks = root.data["zip"].data if root.data.get("zip") else []
+    sections = [root.data.get("base"), root.data.get("grid"), *(blocks or [])]
+    given = {name: v for s in sections if s and s.data for name, v in s.data.items()}
+    named = sorted(condition.names & given.keys(), key=condition.text.index)
+    return given[named[0]] if named else root
+
+
+def _refuse_equal_ids(root: Value, runs: Sequence[Run]) -> None:
+    """Axes hold no value twice, so only the hash can make two runs equal: 1 in 10^3 at 10^6."""
+    if len({run.run_id for run in runs}) == len(runs):
+        return
+    by_id: dict[str, Run] = {}
+    for run in runs:
+        other = by_id.setdefault(run.run_id, run)
+        if other is not run:
+            raise InputError(
+                f"{root.source}: {other.changed()} and {run.changed()} have the same run_id "
+                f"{run.run_id}. Exclude one of them."
+            )
