@@ -135,8 +135,7 @@ class Run:
     @property
     def run_id(self) -> str:
         """12 hex digits: a hash of `changed()`, so neither new keys nor more steps rename a run."""
-        canonical = json.dumps(self.changed(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return hashlib.sha256(_canonical(self.changed()).encode()).hexdigest()[:12]
 
     def static_key(self) -> Hashable:
         """Returns the values of the keys that fix shapes or code: equal within one program."""
@@ -160,6 +159,7 @@ TRACED = frozenset(name for name, key in KEYS.items() if key.traced)
 AXES = tuple(name for name in KEYS if name != "steps")
 KINDS = {name: key.kind for name, key in KEYS.items()}
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _IDENTITY = AXES
 _DEFAULTS = tuple(KEYS[name].default for name in _IDENTITY)
 _identity_of = attrgetter(*_IDENTITY)
