@@ -1,0 +1,33 @@
+"""Names for groups of runs, in the words of the sweep."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+
+def describe(values: Mapping[str, object]) -> str:
+    """Returns "depth 9, init_scale 0.8": the same words as in the sweep; numbers to 4 digits."""
+    return ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def varied(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """Returns the keys that take more than one value, null counting as a value; `seed` never."""
+    present = [key for key in keys if key in runs.columns and key != "seed"]
+    return [key for key in present if runs[key].nunique(dropna=False) > 1]
+
+
+def departures(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """Names each run by how it departs from the plain condition: "plain", "momentum 0.9", ...
+
+    Plain has the most common value of every key, as in a sweep that changes one thing at a time.
+    """
+    plain = {key: runs[key].mode().iloc[0] for key in keys}
+    names = [
+        describe({key: row[key] for key in keys if row[key] != plain[key]}) or "plain"
+        for row in runs[list(keys)].to_dict("records")
+    ]
+    return pd.Series(names, index=runs.index, dtype=object)

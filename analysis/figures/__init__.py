@@ -1,0 +1,1 @@
+"""One file per figure: SWEEPS, `draw(results) -> Figure`, title and caption in the docstring."""

@@ -1,0 +1,112 @@
+"""One look for all figures: fonts, colours, marks; and their bytes without dates.
+
+Colours are told apart by colour-blind readers, and every distinction of colour is doubled by a
+marker, a line style or a hatch, so that figures survive printing in grey.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+
+from analysis.curves import Floats
+
+WIDTH = 9.0
+INK = "0.15"
+FAINT = "0.55"
+ACCENT = "#b5460f"
+LINES = ("-", "--", "-.", ":")
+ENDED: dict[str, Any] = {"marker": "o", "alpha": 0.55, "linestyle": "none"}
+CENSORED: dict[str, Any] = {"markerfacecolor": "none", "linestyle": "none", "markeredgewidth": 1.2}
+DIVERGED: dict[str, Any] = {"marker": "x", "linestyle": "none", "markeredgewidth": 1.5}
+
+_SIZES = {
+    "font.size": 10.5,
+    "axes.labelsize": 10.5,
+    "axes.titlesize": 11,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 9.5,
+    "legend.title_fontsize": 9.5,
+}
+_RULES = {
+    "axes.edgecolor": "0.3",
+    "axes.grid": True,
+    "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
+    "grid.color": "0.9",
+    "hatch.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 150,
+}
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Everything drawn and rendered inside looks like this project's figures."""
+    rules = {**sns.axes_style("ticks"), **_SIZES, **_RULES}
+    with matplotlib.rc_context(rules):
+        yield
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure that no global state keeps alive; inches."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """Returns the figure as `png` or `pdf`, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def ordered_colors(count: int) -> list[tuple[float, ...]]:
+    """Colours for an ordered quantity: dark to light in grey too, none too pale for white."""
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.86, count))
+    return [tuple(float(c) for c in shade) for shade in shades]
+
+
+def layer_colorbar(figure: Figure, axes: list[Axes], layers: list[int], middle: int) -> None:
+    """Adds the key from colour to layer beside `axes`; the middle layer is named."""
+    edges = np.arange(len(layers) + 1) + layers[0] - 0.5
+    colors = ListedColormap(ordered_colors(len(layers)))
+    bar = figure.colorbar(
+        ScalarMappable(norm=BoundaryNorm(edges, len(layers)), cmap=colors),
+        ax=axes,
+        label="layer (1 = next to the input)",
+        ticks=layers,
+        pad=0.015,
+        aspect=45,
+    )
+    bar.ax.set_yticklabels([f"{n} middle" if n == middle else f"{n}" for n in layers])
+    bar.ax.tick_params(length=0)
+
+
+def band(
+    axes: Axes, x: Floats, summary: tuple[Floats, Floats, Floats], *, color: Any, **line: Any
+) -> None:
+    """Draws a median with its interval shaded: `summary` as `stats.median_interval` gives it."""
+    median, low, high = summary
+    axes.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
+    axes.plot(x, median, color=color, **line)

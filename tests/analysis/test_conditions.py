@@ -1,0 +1,33 @@
+"""Names of groups of runs."""
+
+import pandas as pd
+
+from analysis.conditions import departures, describe, varied
+
+
+def test_a_description_uses_the_words_of_the_sweep() -> None:
+    assert describe({"depth": 9, "init_scale": 0.8}) == "depth 9, init_scale 0.8"
+
+
+def test_keys_vary_if_any_run_differs_and_the_seed_never_does() -> None:
+    runs = pd.DataFrame({"depth": [5, 5], "n_train": [None, 100], "seed": [0, 1], "width": [8, 8]})
+    assert varied(runs, ["depth", "n_train", "seed", "width", "absent"]) == ["n_train"]
+
+
+def test_departures_are_named_against_the_most_common_values() -> None:
+    runs = pd.DataFrame(
+        {
+            "momentum": [0.0, 0.9, 0.9, 0.0],
+            "learning_rate": [0.02, 0.02, 0.002, 0.02],
+            "norm": ["none", "none", "none", "batch"],
+        }
+    )
+    runs = pd.concat([runs, runs.iloc[[0]]], ignore_index=True)
+    names = departures(runs, ["norm", "momentum", "learning_rate"]).tolist()
+    assert names == [
+        "plain",
+        "momentum 0.9",
+        "momentum 0.9, learning_rate 0.002",
+        "norm batch",
+        "plain",
+    ]

@@ -1,0 +1,77 @@
+"""One contract for every file of analysis/figures."""
+
+import io
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from ruamel.yaml import YAML
+
+from analysis import style
+from analysis.build import figure_module, figure_names, sweep_file, title_and_caption
+from tfc_jax.results import Results
+
+PROJECT = Path(__file__).parents[2]
+NAMES = figure_names()
+Drawn = tuple[str, Figure, bytes, bytes]
+
+
+def test_the_four_figures_are_there() -> None:
+    assert set(NAMES) >= {"two_phase", "depth", "operations", "phase_diagram"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sweep_of_a_figure_has_a_file_of_its_name(name: str) -> None:
+    sweeps = figure_module(name).SWEEPS
+    assert sweeps
+    for sweep in sweeps:
+        content = YAML(typ="safe").load((PROJECT / sweep_file(sweep)).read_text())
+        assert content["name"] == sweep
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_has_a_title_and_a_caption_that_names_our_definitions(name: str) -> None:
+    title, caption = title_and_caption(figure_module(name))
+    assert 10 < len(title) < 100
+    assert not title.endswith(".")
+    assert "(ours" in " ".join(caption)
+
+
+def draw(name: str, figure_results: dict[str, Results]) -> tuple[Figure, bytes, bytes]:
+    """Returns the figure, its PNG and its PDF."""
+    module = figure_module(name)
+    with style.theme():
+        figure = module.draw({sweep: figure_results[sweep] for sweep in module.SWEEPS})
+        return figure, style.render(figure, "png"), style.render(figure, "pdf")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def drawn(request: pytest.FixtureRequest, figure_results: dict[str, Results]) -> Drawn:
+    """Every figure, drawn once: its name, itself, PNG, PDF."""
+    return request.param, *draw(request.param, figure_results)
+
+
+def test_drawing_twice_gives_the_same_bytes_without_a_date(
+    drawn: Drawn, figure_results: dict[str, Results]
+) -> None:
+    name, figure, png, pdf = drawn
+    assert isinstance(figure, Figure)
+    assert draw(name, figure_results)[1:] == (png, pdf)
+    assert b"CreationDate" not in pdf
+
+
+def test_nothing_touches_the_edge_of_a_figure(drawn: Drawn) -> None:
+    image = imread(io.BytesIO(drawn[2]))[..., :3]
+    for border in (image[0], image[-1], image[:, 0], image[:, -1]):
+        assert (border == 1).all()
+
+
+def test_every_axis_says_what_it_shows_and_no_text_is_small(drawn: Drawn) -> None:
+    figure = drawn[1]
+    assert any(axes.get_xlabel() for axes in figure.axes)
+    labels = [text for axes in figure.axes for text in axes.texts]
+    labels += [text for axes in figure.axes for text in axes.get_xticklabels()]
+    assert labels
+    assert min(float(text.get_fontsize()) for text in labels) >= 9
+    assert 8 <= figure.get_figwidth() <= 10
