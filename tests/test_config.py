@@ -115,6 +115,9 @@ def test_a_contradiction_points_to_the_first_of_its_keys(tmp_path: Path) -> None
     with pytest.raises(InputError) as error:
         load(tmp_path, "name: a\n\nseeds: 2\ngrid:\n  n_train: [null, 10]")
     assert str(error.value).startswith(f"{tmp_path}/s.yaml:5: a batch takes no sample twice")
+    with pytest.raises(InputError) as error:
+        load(tmp_path, "name: a\nzip:\n  - depth: [1, 3]\n    norm: [layer, none]")
+    assert str(error.value).startswith(f"{tmp_path}/s.yaml:4: norm stands in hidden layers")
 
 
 def test_excluding_the_contradiction_makes_the_sweep_valid(tmp_path: Path) -> None:

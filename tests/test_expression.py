@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfc_jax import expression
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = ("depth", "width", "rate", "activation", "bias", "n_train")
 ROW: dict[str, Any] = {
     "depth": 5,
@@ -139,6 +140,7 @@ conditions = st.recursive(
 )
 
 
+@untimed
 @given(conditions, st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5))
 def test_a_mask_agrees_with_its_brute_force_twin(twin: Twin, rows: list[tuple[int, int]]) -> None:
     text, holds = twin
@@ -149,6 +151,7 @@ def test_a_mask_agrees_with_its_brute_force_twin(twin: Twin, rows: list[tuple[in
     assert parsed.mask(pd.DataFrame(table)).tolist() == truth
 
 
+@untimed
 @given(st.floats(allow_nan=False, allow_infinity=False, width=64), st.text(max_size=20))
 def test_numbers_and_text_survive_being_written(number: float, text: str) -> None:
     if number == 0 or 2.0**-126 <= abs(number) < 2.0**127:

@@ -6,12 +6,13 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfc_jax.expression import parse
 from tfc_jax.keys import CONTRADICTIONS, KEYS, KINDS, TRACED, Run
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FLOAT_KEYS = [name for name, key in KEYS.items() if isinstance(key.default, float)]
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -63,6 +64,7 @@ def test_negative_zero_is_zero() -> None:
     assert str(KEYS["weight_decay"].checked(-0.0)) == "0.0"
 
 
+@untimed
 @given(finite)
 def test_a_positive_key_takes_what_float32_holds_and_nothing_else(value: float) -> None:
     # A value beyond float32 cannot even be packed; one below its normal numbers may become 0.
@@ -72,6 +74,7 @@ def test_a_positive_key_takes_what_float32_holds_and_nothing_else(value: float) 
         assert KEYS["learning_rate"].checked(value) == value
 
 
+@untimed
 @given(st.floats(0.9, 1.1))
 def test_momentum_stays_below_one_in_float32(value: float) -> None:
     assert KEYS["momentum"].accepts(value) == (value <= 1 - 2.0**-24)

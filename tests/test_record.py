@@ -1,7 +1,7 @@
 """What is recorded: the section's rules, and which steps are measured."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfc_jax import record, registry
@@ -9,6 +9,7 @@ from tfc_jax.errors import InputError
 from tfc_jax.record import PerDecade, Record, read_record
 from tfc_jax.yaml_source import Problems, parse
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PROBE = registry.names("probes")[0]
 
 
@@ -22,6 +23,8 @@ def read(text: str) -> Record:
 def test_what_is_not_said_is_default() -> None:
     assert read("") == read("{}") == read_record(None, Problems()) == Record()
     assert read("every: 5") == Record(every=5)
+    metrics = ("similarity", "gradients", "norms", "units")
+    assert Record() == Record(1, 100, 512, metrics, ("generalization",))
 
 
 def test_every_key_is_read() -> None:
@@ -95,6 +98,7 @@ schedules = st.one_of(st.integers(1, 30), st.integers(1, record.MAX_PER_DECADE).
 )
 
 
+@untimed
 @given(schedules, st.integers(0, 3000), st.integers(0, 300))
 def test_a_span_of_steps_agrees_with_asking_step_by_step(
     found: Record, start: int, length: int
@@ -105,6 +109,7 @@ def test_a_span_of_steps_agrees_with_asking_step_by_step(
     ]
 
 
+@untimed
 @given(st.integers(1, record.MAX_PER_DECADE), st.integers(1, 10**6))
 def test_a_step_is_measured_exactly_if_a_power_rounds_to_it(log: int, step: int) -> None:
     powers = {round(10 ** (i / log)) for i in range(7 * log)}

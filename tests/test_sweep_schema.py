@@ -10,6 +10,7 @@ def test_the_schema_is_json_with_every_section_and_key() -> None:
     schema = json.loads(json.dumps(json_schema()))
     assert set(schema["properties"]) == set(SECTIONS)
     assert set(schema["properties"]["base"]["properties"]) == set(KEYS)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["required"] == ["name"]
     assert schema["additionalProperties"] is False
 

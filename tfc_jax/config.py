@@ -286,7 +286,7 @@ def _place(root: Value, condition: Expression) -> Value:
 
 
 def _refuse_equal_ids(root: Value, runs: Sequence[Run]) -> None:
-    """Axes hold no value twice, so only the hash can make two runs equal: 1 in 10^3 at 10^6."""
+    """Axes hold no value twice, so only the hash can do it: odds of 2 in 1000 for 10^6 runs."""
     if len({run.run_id for run in runs}) == len(runs):
         return
     by_id: dict[str, Run] = {}
