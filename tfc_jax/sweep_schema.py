@@ -14,6 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def json_schema() -> Schema:
     """Returns what an editor needs to complete and check a sweep; `load_sweep` checks more."""
     axes = {name: _values(KEYS[name]) for name in AXES}
+    columns = {name: _values(KEYS[name], is_distinct=False) for name in AXES}
     properties = {
         "name": {
             "type": "string",
@@ -27,7 +28,7 @@ def json_schema() -> Schema:
         "grid": _object(axes, "Value lists, of which every combination is a run."),
         "zip": {
             "type": "array",
-            "items": _object(axes, "Value lists of equal length that move together."),
+            "items": _object(columns, "Value lists of equal length that move together."),
             "description": "Blocks; each block is one axis.",
         },
         "exclude": {
@@ -50,10 +51,10 @@ def _object(properties: Schema, description: str | None = None) -> Schema:
     return {"type": "object", **about, "properties": properties, "additionalProperties": False}
 
 
-def _values(key: Key) -> Schema:
+def _values(key: Key, *, is_distinct: bool = True) -> Schema:
     """A list of values, or a range of numbers."""
     one = {name: item for name, item in key.json_schema.items() if name != "default"}
-    listed = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
+    listed = {"type": "array", "items": one, "minItems": 1, "uniqueItems": is_distinct}
     if key.kind != "number":
         return {**listed, "description": key.json_schema["description"]}
     spaces = [_space("range", 2), _space("linspace", 3), _space("logspace", 3)]
