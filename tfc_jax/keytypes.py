@@ -157,7 +157,7 @@ def _in_words(schema: dict[str, Any]) -> str:
         return ", ".join(schema["enum"])
     if "pattern" in schema:
         return schema["pattern"].strip("^.") + "PATH"
-    fixed = {"null": "null", "boolean": "true, false", "string": "text"}
+    fixed = {"null": "null", "boolean": "true, false"}
     if schema["type"] in fixed:
         return fixed[schema["type"]]
     signs = [("exclusiveMinimum", ">"), ("minimum", ">="), ("maximum", "<=")]
