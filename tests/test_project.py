@@ -25,8 +25,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Each may import those after it, never those before it.
 CHAIN = ("cli", "executors", "worker", "engine", "train", "models metrics probes")
 APART = ("data", "models", "metrics")
-FOR_ANALYSIS = {"results", "schema", "keys", "config", "expression", "errors", "files"}
-WITHOUT_JAX = ("cli", "config", "data", "doctor", "errors", "expression", "grid", "registry")
+FOR_ANALYSIS = {"config", "errors", "expression", "files", "keys", "results", "schema", "tables"}
+WITHOUT_JAX = ("config", "data", "doctor", "errors", "expression", "grid", "registry")
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
 
@@ -146,6 +146,10 @@ def test_only_the_command_line_knows_analysis() -> None:
 @pytest.mark.parametrize("name", WITHOUT_JAX)
 def test_what_needs_no_jax_does_not_import_it(name: str) -> None:
     assert not slow_modules_after(f"import tfc_jax.{name}")
+
+
+def test_figures_are_drawn_without_jax() -> None:
+    assert not slow_modules_after("import analysis.build") & {"jax", "flax", "tensorflow"}
 
 
 def test_help_imports_no_jax() -> None:
