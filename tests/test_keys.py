@@ -1,10 +1,13 @@
 """Keys: what a value may be, what a run is called, which combinations contradict."""
 
+import dataclasses
 import hashlib
+import math
 import struct
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +29,57 @@ def test_every_default_is_a_value_of_its_own_key(name: str) -> None:
     value = KEYS[name].checked(KEYS[name].default)
     assert value == getattr(Run(), name)
     assert type(value) is type(getattr(Run(), name))
+
+
+def test_defaults_are_frozen() -> None:
+    # A changed default would give every stored run a run_id that means something else.
+    assert dataclasses.asdict(Run()) == {
+        "dataset": "digits",
+        "n_train": None,
+        "classes": None,
+        "label_noise": 0.0,
+        "scaling": "unit",
+        "architecture": "mlp",
+        "depth": 5,
+        "width": 128,
+        "activation": "relu",
+        "norm": "none",
+        "bias": False,
+        "init": "xavier_normal",
+        "init_scale": 1.0,
+        "structured_gamma": None,
+        "loss": "cross_entropy",
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "momentum_dtype": "float32",
+        "batch_size": 100,
+        "steps": 1000,
+        "precision": "highest",
+        "seed": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("scaling", "unit, standard, none"),
+        ("activation", "relu, leaky_relu, tanh, gelu, abs, identity"),
+        ("norm", "none, batch, layer"),
+        (
+            "init",
+            "xavier_normal, xavier_uniform, he_normal, lecun_normal, orthogonal, torch_default, "
+            "structured",
+        ),
+        ("loss", "cross_entropy, mse"),
+        ("optimizer", "sgd, adam"),
+        ("momentum_dtype", "float32, bfloat16"),
+        ("precision", "highest, high, default"),
+    ],
+)
+def test_names_of_values_are_frozen_too(name: str, values: str) -> None:
+    assert KEYS[name].allowed == values
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -72,6 +126,19 @@ def test_a_positive_key_takes_what_float32_holds_and_nothing_else(value: float) 
     assert KEYS["learning_rate"].accepts(value) is holds
     if holds:
         assert KEYS["learning_rate"].checked(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "is_held"),
+    [
+        (2.0**-126, True),
+        (math.nextafter(2.0**-126, 0), False),
+        (float(np.finfo(np.float32).max), True),
+        (math.nextafter(float(np.finfo(np.float32).max), math.inf), False),
+    ],
+)
+def test_float32_ends_where_numpy_says(value: float, is_held: bool) -> None:
+    assert KEYS["init_scale"].accepts(value) is is_held
 
 
 @untimed

@@ -89,6 +89,12 @@ def test_records_per_decade_are_rounded_powers_and_step_0() -> None:
     assert Record(every=PerDecade(4)).measured_steps(0, 101) == [0, 1, 2, 3, 6, 10, 18, 32, 56, 100]
 
 
+def test_one_record_per_decade_is_every_power_of_ten() -> None:
+    found = Record(every=PerDecade(1))
+    assert found.measured_steps(0, 1001) == [0, 1, 10, 100, 1000]
+    assert [step for step in range(1001) if found.measured(step)] == [0, 1, 10, 100, 1000]
+
+
 def test_dense_records_take_every_step_and_no_step_twice() -> None:
     assert Record(every=PerDecade(100)).measured_steps(0, 20) == list(range(20))
 
