@@ -1,6 +1,7 @@
 """The `tfc` command: flags in, calls, tables out. Commands import only what they need."""
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -139,6 +140,9 @@ def run(
     max_memory: MaxMemory = None,
     deterministic: Deterministic = False,
     executor: Annotated[Executor, typer.Option(help="Where workers run.")] = Executor.local,
+    commit_seconds: Annotated[
+        float, typer.Option(min=0, help="How old results may grow before they are committed.")
+    ] = 30.0,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast/--keep-going", help="Stop at the first failed pack.")
     ] = False,
@@ -155,8 +159,12 @@ def run(
             plan(path, set_, filter_, limit, out, pack_width, schedule, max_memory, workers)
         return
     given = {"set": set_, "filter": filter_, "limit": limit}
-    options = _options(
-        pack_width, schedule, max_memory, workers, deterministic, fail_fast, given=given
+    options = replace(
+        _options(pack_width, schedule, max_memory, workers),
+        deterministic=deterministic,
+        commit_seconds=commit_seconds,
+        fail_fast=fail_fast,
+        given=given,
     )
     _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet, fresh)
 
@@ -173,7 +181,7 @@ def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -
     manifest = read(folder)
     assert manifest is not None
     given = {name: manifest["flags"][name] for name in ("set", "filter", "limit")}
-    options = _options(workers=workers, retry=True, given=given)
+    options = replace(_options(workers=workers), retry=True, given=given)
     _train([(sweep, folder)], options, quiet, fresh=False)
 
 
@@ -344,10 +352,6 @@ def _options(
     schedule: Schedule | None = None,
     max_memory: float | None = None,
     workers: int | None = None,
-    deterministic: bool = False,
-    fail_fast: bool = False,
-    retry: bool = False,
-    given: dict[str, Any] | None = None,
 ) -> "Options":
     from tfc_jax.launch import Options
 
@@ -356,10 +360,6 @@ def _options(
         pack_width=pack_width,
         schedule=schedule.value if schedule else None,
         max_memory=max_memory * 2**30 if max_memory else None,
-        deterministic=deterministic,
-        fail_fast=fail_fast,
-        retry=retry,
-        given=given,
     )
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from tfc_jax.carry import to_arrays
 from tfc_jax.chunk import Chunk
 from tfc_jax.store import PackStore
+from tfc_jax.task import Task
 from tfc_jax.timetable import Span
 
-# A group of chunks is committed when it is this old, or 50 times what the last commit took, or
-# this large. A crash costs at most one group, which is then computed again.
-COMMIT_SECONDS, COMMIT_COST_FACTOR, COMMIT_BYTES = 30.0, 50.0, 256 * 2**20
+# A group of chunks is committed when it is as old as the task says, or 50 times what the last
+# commit took, or this large. A crash costs at most one group, which is then computed again.
+COMMIT_COST_FACTOR, COMMIT_BYTES = 50.0, 256 * 2**20
 QUEUE_CHUNKS = 4
 
 Report = Callable[[dict[str, Any]], None]
@@ -22,8 +23,8 @@ Report = Callable[[dict[str, Any]], None]
 class Committer:
     """A context: chunks put in are in the store, in order, when it ends without an error."""
 
-    def __init__(self, store: PackStore, steps: int, wall_s: float, report: Report) -> None:
-        self._store, self._steps, self._report = store, steps, report
+    def __init__(self, store: PackStore, task: Task, wall_s: float, report: Report) -> None:
+        self._store, self._task, self._report = store, task, report
         self._began = time.monotonic() - wall_s
         self._last_commit, self._commit_cost = time.monotonic(), 0.0
         self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUE_CHUNKS)
@@ -52,7 +53,7 @@ class Committer:
 
     def is_due(self, span: Span) -> bool:
         """Whether the chunk just dispatched should end a commit group."""
-        interval = max(COMMIT_SECONDS, COMMIT_COST_FACTOR * self._commit_cost)
+        interval = max(self._task.commit_seconds, COMMIT_COST_FACTOR * self._commit_cost)
         is_old = time.monotonic() - self._last_commit >= interval
         if is_old or self._store.pending_bytes >= COMMIT_BYTES:
             self._last_commit = time.monotonic()
@@ -73,7 +74,7 @@ class Committer:
         step = chunk.span.stop
         if chunk.carry is not None:
             began = time.monotonic()
-            status = "done" if step >= self._steps else "running"
+            status = "done" if step >= self._task.steps else "running"
             self._store.commit(to_arrays(chunk.carry), began - self._began, status)
             self._commit_cost = time.monotonic() - began
         self._report({"event": "step", "pack": self._store.pack, "step": step})

@@ -73,5 +73,5 @@ def _measured_bytes(pack: Pack, plan: Plan) -> float:
     from tfc_jax.task import Task
     from tfc_jax.worker import prepare
 
-    engine, _ = prepare(Task.of(pack, plan.sweep.record, plan.sweep.steps, out=""))
+    engine, _ = prepare(Task.of(pack, plan.sweep, out=""))
     return engine.memory_bytes()

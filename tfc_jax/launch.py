@@ -6,11 +6,11 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tfc_jax import manifest, plan, store
 from tfc_jax.config import Sweep
@@ -22,11 +22,12 @@ from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
 from tfc_jax.plan import Plan, StartedPack
 from tfc_jax.results import Results
-from tfc_jax.task import Task
+from tfc_jax.task import COMMIT_SECONDS, Task
 from tfc_jax.timetable import Schedule
 
 OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
+ORPHAN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Options:
       deterministic: bit-exact kernels on GPUs, slower.
       fail_fast: stop at the first failed pack.
       retry: also take packs that failed before.
+      commit_seconds: how old results may grow before they are committed.
       given: what the user gave to select runs: `set`, `filter`, `limit`; stored in the manifest.
     """
 
@@ -50,6 +52,7 @@ class Options:
     deterministic: bool = False
     fail_fast: bool = False
     retry: bool = False
+    commit_seconds: float = COMMIT_SECONDS
     given: Mapping[str, Any] | None = None
 
 
@@ -88,13 +91,13 @@ def launch(
       InputError: before anything is written or compiled.
     """
     planned = plan_sweep(sweep, folder, options, found)
-    with _sole_writer(folder):
+    with _sole_writer(folder) as lock:
         store.create(folder, sweep.record)
         manifest.write(folder, sweep, found, _flags(options))
         on_event({"event": "planned", "plan": planned})
         log = _Log(folder)
         log.write({"event": "launched", "committed_steps": _committed_steps(planned)})
-        _execute(planned, folder, options, found, log.before(on_event), interrupt)
+        _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
         log.write({"event": "ended"})
     return count_by_status(sweep, folder)
 
@@ -128,12 +131,13 @@ def _execute(
     folder: Folder,
     options: Options,
     found: Devices,
+    lock: int,
     on_event: OnEvent,
     interrupt: Interrupt,
 ) -> None:
     out, sweep = str(folder.root), planned.sweep
     packs = sorted(planned.unfinished, key=lambda p: -p.flops(sweep.record, sweep.steps))
-    tasks = [Task.of(pack, sweep.record, sweep.steps, out) for pack in packs]
+    tasks = [Task.of(pack, sweep, out, options.commit_seconds) for pack in packs]
     if not tasks:
         return
 
@@ -148,7 +152,8 @@ def _execute(
     with open(folder.root / "workers.log", "a") as diagnostics:
         n_workers = options.workers or len(found.ids)
         extra = worker_settings(options)
-        local.execute(tasks, found, n_workers, extra, diagnostics, watch, interrupt)
+        settings = local.Settings(found, n_workers, extra, diagnostics, keep_open=(lock,))
+        local.execute(tasks, settings, watch, interrupt)
 
 
 def worker_settings(options: Options) -> dict[str, str]:
@@ -166,22 +171,49 @@ def worker_settings(options: Options) -> dict[str, str]:
 
 
 @contextmanager
-def _sole_writer(folder: Folder) -> Iterator[None]:
-    """Holds the folder's lock; the system drops it when this process ends, however it ends."""
+def _sole_writer(folder: Folder) -> Iterator[int]:
+    """Holds the folder's lock and gives its descriptor, which workers inherit.
+
+    The system drops the lock when the launcher and all its workers have ended, however they ended.
+    A launcher that was killed leaves workers behind for a moment; they are waited for.
+    """
     folder.root.mkdir(parents=True, exist_ok=True)
     with open(folder.root / ".lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        give_up = time.monotonic() + ORPHAN_SECONDS
+        while not _try_lock(lock):
             lock.seek(0)
-            raise InputError(
-                f"{folder.root}: another `tfc run` is writing here ({lock.read().strip()}). Wait "
-                f"for it, stop it, or write elsewhere with --out."
-            ) from None
+            owner = lock.read().split()
+            if _is_alive(owner) or time.monotonic() > give_up:
+                raise InputError(
+                    f"{folder.root}: another `tfc run` is writing here ({' '.join(owner)}). Wait "
+                    f"for it, stop it, or write elsewhere with --out."
+                )
+            time.sleep(0.05)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         lock.flush()
-        yield
+        yield lock.fileno()
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_alive(owner: Sequence[str]) -> bool:
+    """Whether `process PID on HOST` lives; one on another host is taken to."""
+    if len(owner) != 4 or owner[3] != os.uname().nodename:
+        return True
+    try:
+        os.kill(int(owner[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is someone else's, hence alive
+    return True
 
 
 class _Log:

@@ -91,7 +91,8 @@ def _train(task: Task, found: Devices) -> None:
 
     with tempfile.TemporaryFile("w") as diagnostics:
         extra = worker_settings(Options(deterministic=True))
-        local.execute([task], found, 1, extra, diagnostics, watch, Interrupt())
+        settings = local.Settings(found, 1, extra, diagnostics)
+        local.execute([task], settings, watch, Interrupt())
     if failures:
         raise InputError(f"The replay could not be trained here: {failures[0]}.")
 

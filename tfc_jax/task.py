@@ -4,15 +4,18 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tfc_jax.config import Sweep
 from tfc_jax.keys import Run
 from tfc_jax.plan import Pack
 from tfc_jax.record import PerDecade, Record
 from tfc_jax.timetable import Schedule
 
+COMMIT_SECONDS = 30.0
+
 
 @dataclass(frozen=True)
 class Task:
-    """Train one pack up to `steps` and commit it below `out`."""
+    """Train one pack up to `steps` and commit it below `out`, every `commit_seconds` or so."""
 
     out: str
     pack: str
@@ -22,12 +25,23 @@ class Task:
     schedule: Schedule
     record: Record
     steps: int
+    commit_seconds: float = COMMIT_SECONDS
 
     @classmethod
-    def of(cls, pack: Pack, record: Record, steps: int, out: str) -> "Task":
+    def of(
+        cls, pack: Pack, sweep: Sweep, out: str, commit_seconds: float = COMMIT_SECONDS
+    ) -> "Task":
         """The task that finishes a planned pack."""
         return cls(
-            out, pack.id, pack.program.id, pack.runs, pack.width, pack.schedule, record, steps
+            out=out,
+            pack=pack.id,
+            program=pack.program.id,
+            runs=pack.runs,
+            width=pack.width,
+            schedule=pack.schedule,
+            record=sweep.record,
+            steps=sweep.steps,
+            commit_seconds=commit_seconds,
         )
 
     def to_json(self) -> str:

@@ -61,7 +61,7 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
         store.write_runs("done", step, wall_s)
         return True
     store.write_runs("running", step, wall_s)
-    with Committer(store, task.steps, wall_s, report) as committer:
+    with Committer(store, task, wall_s, report) as committer:
         for chunk in engine.train(carry, step, task.steps, committer.is_due, should_stop):
             committer.put(chunk)
             step = chunk.span.stop
@@ -166,14 +166,16 @@ def failure(task: Task, error: BaseException) -> dict[str, Any]:
 def main() -> None:
     """Serves tasks from standard input, one JSON line each; events go to standard output.
 
-    The line `stop` ends the worker after the running chunk; the end of the input, after the
-    running pack.
+    The line `stop` ends the worker after the running chunk. The end of the input ends it at once:
+    the launcher is gone or has no more tasks, and what is not committed is computed again.
     """
     events = os.fdopen(os.dup(1), "w")  # libraries that print must not garble the events
     os.dup2(2, 1)
+    if "TFC_CORE" in os.environ and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(os.environ["TFC_CORE"])})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
     stop = threading.Event()
-    tasks: queue.Queue[str | None] = queue.Queue()
+    tasks: queue.Queue[str] = queue.Queue()
 
     def report(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
@@ -181,11 +183,13 @@ def main() -> None:
 
     def listen() -> None:
         for line in sys.stdin:
-            stop.set() if line.strip() == "stop" else tasks.put(line)
-        tasks.put(None)
+            if line.strip() == "stop":
+                stop.set()
+            tasks.put(line)
+        os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    while not stop.is_set() and (line := tasks.get()) is not None:
+    while (line := tasks.get()).strip() != "stop":
         serve(Task.from_json(line), report, stop.is_set)
 
 

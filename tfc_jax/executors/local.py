@@ -30,31 +30,40 @@ class Interrupt:
     level: int = 0
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Where workers run, and with what.
+
+    Attributes:
+      devices: worker i gets device i modulo their number.
+      n_workers: processes, at least 1.
+      environment: variables for the workers besides the device's own.
+      diagnostics: file that takes what the workers and XLA print.
+      keep_open: descriptors that workers inherit, such as the lock of the results folder.
+    """
+
+    devices: Devices
+    n_workers: int
+    environment: dict[str, str]
+    diagnostics: IO[str]
+    keep_open: tuple[int, ...] = ()
+
+
 def execute(
-    tasks: Sequence[Task],
-    devices: Devices,
-    n_workers: int,
-    environment: dict[str, str],
-    diagnostics: IO[str],
-    on_event: OnEvent,
-    interrupt: Interrupt,
+    tasks: Sequence[Task], settings: Settings, on_event: OnEvent, interrupt: Interrupt
 ) -> None:
     """Trains every task; returns when all are finished, failed, or stopped.
 
     Args:
       tasks: in the order in which workers take them.
-      devices: worker i gets device i modulo their number.
-      n_workers: processes, at least 1.
-      environment: variables for the workers besides the device's own.
-      diagnostics: file that takes what the workers and XLA print.
       on_event: called in this thread with `started`, `step`, `finished`, `stopped`, `failed`.
       interrupt: watched all the time.
     """
-    pool = _Pool(deque(tasks), on_event, diagnostics)
+    pool = _Pool(deque(tasks), settings, on_event)
+    devices = settings.devices
     try:
-        for index in range(min(n_workers, len(tasks))):
-            device = devices.ids[index % len(devices.ids)]
-            pool.start(worker_environment(devices.platform, device) | environment)
+        for index in range(min(settings.n_workers, len(tasks))):
+            pool.start(worker_environment(devices.platform, devices.ids[index % len(devices.ids)]))
         pool.serve(interrupt)
     finally:
         pool.end()
@@ -94,8 +103,8 @@ class _Worker:
 @dataclass
 class _Pool:
     tasks: deque[Task]
+    settings: Settings
     on_event: OnEvent
-    diagnostics: IO[str]
     workers: list[_Worker] = field(default_factory=list)
     events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
 
@@ -104,9 +113,10 @@ class _Pool:
             [sys.executable, "-m", "tfc_jax.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.diagnostics,
+            stderr=self.settings.diagnostics,
+            pass_fds=self.settings.keep_open,
             text=True,
-            env=os.environ | environment,
+            env=os.environ | environment | self.settings.environment,
             start_new_session=True,  # Ctrl-C reaches the launcher alone
         )
         worker = _Worker(process, environment)
