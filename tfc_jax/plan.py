@@ -25,7 +25,7 @@ FLOAT_BYTES = 4
 # Declared, not found on the machine: the cut into packs must not depend on it. On a CPU a lane's
 # state should stay in cache and a pack is the unit of sharing work; an accelerator wants it full.
 LANE_BUDGET_BYTES = {"cpu": 32 * 2**20, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
-WIDTH_LIMITS = {"cpu": (8, 32), "gpu": (64, 512), "tpu": (64, 512)}
+WIDTH_LIMITS = {"cpu": (2, 32), "gpu": (64, 512), "tpu": (64, 512)}
 SCHEDULES: dict[str, Schedule] = {"cpu": "mapped", "gpu": "lockstep", "tpu": "lockstep"}
 # Sustained float32 rates assumed for the time estimate, in FLOP/s per device.
 ASSUMED_FLOPS = {"cpu": 4e10, "gpu": 2e13, "tpu": 4e13}

@@ -167,7 +167,10 @@ class Results:
     def _read(
         self, files: Sequence[Path], columns: list[str] | None, run_ids: set[str] | None
     ) -> pd.DataFrame:
-        tables = [pq.read_table(f, columns=columns, partitioning=None) for f in files]
+        tables = [
+            pq.read_table(f, columns=columns, partitioning=None, page_checksum_verification=True)
+            for f in files
+        ]
         table = pa.concat_tables(tables)
         if run_ids is not None:
             table = table.filter(pc.is_in(table["run_id"], pa.array(sorted(run_ids), pa.string())))
