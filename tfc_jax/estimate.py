@@ -1,8 +1,9 @@
 """What a plan costs, for `tfc plan`: memory, arithmetic, time and disk, by formula or measured."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from tfc_jax.plan import ASSUMED_FLOPS, Pack, Plan
+from tfc_jax.plan import Pack, Plan
 from tfc_jax.progress import duration
 
 HEADINGS = (
@@ -30,7 +31,7 @@ def program_rows(plan: Plan, n_workers: int, *, measure: bool) -> list[dict[str,
 def summary(plan: Plan, n_workers: int) -> str:
     """Returns what is left to do, in one line."""
     todo = plan.unfinished
-    seconds = sum(_seconds(pack, plan) for pack in todo) / n_workers
+    seconds = _seconds(todo, plan, n_workers)
     size = sum(p.disk_bytes(plan.sweep.record, plan.sweep.steps) for p in plan.packs)
     failed = sum(p.failed for p in plan.packs)
     return (
@@ -46,7 +47,7 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
     record, steps = plan.sweep.record, plan.sweep.steps
     first, run = packs[0], packs[0].program.run
     n_runs = sum(len(pack.runs) for pack in packs)
-    seconds = sum(_seconds(pack, plan) for pack in packs if not pack.failed) / n_workers
+    seconds = _seconds([pack for pack in packs if not pack.failed], plan, n_workers)
     size = sum(pack.disk_bytes(record, steps) for pack in packs)
     return [
         program_id,
@@ -63,9 +64,10 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
     ]
 
 
-def _seconds(pack: Pack, plan: Plan) -> float:
-    """One device's time; the assumed rate is a guide, not a promise."""
-    return pack.flops(plan.sweep.record, plan.sweep.steps) / ASSUMED_FLOPS[plan.platform]
+def _seconds(packs: Iterable[Pack], plan: Plan, n_workers: int) -> float:
+    """Time of packs shared by workers; a guide, not a promise, and without compilation."""
+    steps, record = plan.sweep.steps, plan.sweep.record
+    return sum(pack.seconds(record, steps, plan.platform) for pack in packs) / n_workers
 
 
 def _measured_bytes(pack: Pack, plan: Plan) -> float:

@@ -22,13 +22,28 @@ from tfc_jax.sizes import Sizes
 from tfc_jax.timetable import Schedule
 
 FLOAT_BYTES = 4
-# Declared, not found on the machine: the cut into packs must not depend on it. On a CPU a lane's
-# state should stay in cache and a pack is the unit of sharing work; an accelerator wants it full.
-LANE_BUDGET_BYTES = {"cpu": 32 * 2**20, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
-WIDTH_LIMITS = {"cpu": (2, 32), "gpu": (64, 512), "tpu": (64, 512)}
+# Declared, not found on the machine: the cut into packs must not depend on it. On a CPU a pack is
+# the unit in which cores share work, so it is small; an accelerator wants to be full.
+LANE_BUDGET_BYTES = {"cpu": 8 * 2**20, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
+WIDTH_LIMITS = {"cpu": (2, 16), "gpu": (64, 512), "tpu": (64, 512)}
 SCHEDULES: dict[str, Schedule] = {"cpu": "mapped", "gpu": "lockstep", "tpu": "lockstep"}
-# Sustained float32 rates assumed for the time estimate, in FLOP/s per device.
-ASSUMED_FLOPS = {"cpu": 4e10, "gpu": 2e13, "tpu": 4e13}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Declared speed of one device: time = step_s + depth * layer_s + arithmetic / flops_per_s."""
+
+    step_s: float
+    layer_s: float
+    flops_per_s: float
+
+
+# The CPU's was measured on one core (AVX-512, digits, widths 32 to 256); the others are guesses.
+SPEEDS = {
+    "cpu": Speed(1e-5, 5e-6, 1.5e11),
+    "gpu": Speed(1e-4, 5e-5, 2e13),
+    "tpu": Speed(1e-4, 5e-5, 4e13),
+}
 # Measured share of a bare step that the default metric families add to a measured one.
 METRICS_COST = 0.5
 STORED_BYTES_PER_VALUE = 3.0
@@ -123,6 +138,14 @@ class Pack:
         measured = len(record.measured_steps(self.steps_done, steps)) if record.metrics else 0
         equivalent = (steps - self.steps_done) + METRICS_COST * measured
         return len(self.runs) * self.program.step_flops * max(equivalent, 0)
+
+    def seconds(self, record: Record, steps: int, platform: str) -> float:
+        """One device's time for the missing steps, by the declared speed of its platform."""
+        speed = SPEEDS[platform]
+        together = self.width if self.schedule == "lockstep" else 1
+        n_steps = len(self.runs) * max(steps - self.steps_done, 0) / together
+        overhead = speed.step_s + speed.layer_s * self.program.run.depth
+        return n_steps * overhead + self.flops(record, steps) / speed.flops_per_s
 
     def disk_bytes(self, record: Record, steps: int) -> float:
         """Parquet, the last checkpoint and the final weights."""
