@@ -1,6 +1,7 @@
 """Names for groups of runs, in the words of the sweep."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,9 @@ def describe(values: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {_short(value)}" for key, value in values.items())
 
 
-def _short(value: object) -> str:
+def _short(value: Any) -> str:
+    if pd.isna(value):
+        return "null"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -69,6 +69,12 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
 
 
+def _runs_table(runs: Sequence[Config]) -> pd.DataFrame:
+    """Whole numbers that may be null, as the reader's own tables have them."""
+    frame = pd.DataFrame(runs)
+    return frame.astype({c: "Int64" for c in ("first_bad_step", "n_train") if c in frame.columns})
+
+
 @pytest.fixture(scope="session")
 def write_results() -> WriteResults:
     """Writes one run per config into a results folder and opens it."""
@@ -88,9 +94,7 @@ def write_results() -> WriteResults:
             record = similarities(end, measured, run["depth"], i)
             records.append(record.assign(run_id=run["run_id"]))
         part = f"{PACK}-000000000-{max(len(s) for s in steps):09d}.parquet"
-        _write(
-            pd.DataFrame(runs).astype({"first_bad_step": "Int64"}), path / f"runs/{PACK}.parquet"
-        )
+        _write(_runs_table(runs), path / f"runs/{PACK}.parquet")
         _write(pd.concat(steps), path / "steps" / part)
         if layers:
             _write(pd.concat(records), path / "layers" / part)

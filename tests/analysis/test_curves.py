@@ -14,7 +14,7 @@ def test_the_middle_layer_is_half_the_depth_rounded_up(depth: int, middle: int) 
 
 def test_a_matrix_has_the_wanted_runs_in_the_wanted_order() -> None:
     frame = pd.DataFrame(
-        {"run_id": ["a", "b", "c", "a"], "step": [5, 0, 0, 0], "loss": [2.0, 3.0, 9.0, 1.0]}
+        {"run_id": ["a", "b", "a", "c"], "step": [5, 0, 0, 0], "loss": [2.0, 3.0, 1.0, 9.0]}
     )
     steps_M, values_RxM = matrix(frame, "loss", ["b", "a"])
     assert steps_M.tolist() == [0, 5]
@@ -73,3 +73,9 @@ def test_thinning_keeps_both_ends_and_never_repeats(log: bool) -> None:
     assert chosen[-1] == 4999
     assert len(chosen) <= 300
     assert (np.diff(chosen) > 0).all()
+
+
+def test_logarithmic_thinning_keeps_more_of_the_first_steps() -> None:
+    early = [(thin(np.arange(5000.0), 300, log=log) < 100).sum() for log in (False, True)]
+    assert early[0] < 10
+    assert early[1] > 60

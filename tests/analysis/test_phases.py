@@ -128,7 +128,7 @@ def test_divergence_after_the_end_changes_nothing(analysed: Any, plateau_of: Any
 
 
 def test_a_drop_to_nan_within_200_steps_is_no_end(analysed: Any) -> None:
-    loss = np.repeat([PRIOR, 1.0, np.nan], [500, 150, 200])
+    loss = np.repeat([PRIOR, 1.0, np.nan], [500, 150, 100])
     frame = analysed(loss)
     assert frame["diverged"].tolist() == [True]
     assert frame["diverged_at"].tolist() == [650]
@@ -171,12 +171,15 @@ def test_without_label_noise_the_bayes_loss_plays_no_part(analysed: Any) -> None
     assert analysed(loss, bayes_loss=2.0)["phase1_end"][0] == pytest.approx(20, abs=1.5)
 
 
-def test_a_missing_step_is_refused(write_results: Any, plateau_of: Any, tmp_path: Path) -> None:
-    write_results(tmp_path, [{}], lambda run: (plateau_of(100, 400), 100.0))
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_missing_step_is_refused(
+    write_results: Any, plateau_of: Any, tmp_path: Path, runs: int
+) -> None:
+    write_results(tmp_path, [{}] * runs, lambda run: (plateau_of(100, 400), 100.0))
     (part,) = (tmp_path / "steps").iterdir()
     table = pq.read_table(part)
-    pq.write_table(table.filter(np.arange(400) != 77), part)
-    with pytest.raises(InputError, match="tfc fsck"):
+    pq.write_table(table.filter(np.arange(400 * runs) != 77), part)
+    with pytest.raises(InputError, match=r"1 runs have gaps.*tfc fsck"):
         analyse(open_results(tmp_path))
 
 

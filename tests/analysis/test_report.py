@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.phases import write_analysis
 from analysis.report import results_page
 from tfc_jax.results import Results
 
@@ -63,6 +64,33 @@ def test_runs_are_counted_by_status(write_results: Any, plateau_of: Any, tmp_pat
     results = write_results(tmp_path, configs, lambda run: (plateau_of(100, 400), 100.0))
     row = table(results)["all runs"]
     assert [row[word] for word in ("runs", "done", "diverged", "failed")] == ["4", "2", "1", "1"]
+
+
+def test_a_key_that_is_null_in_some_runs_makes_a_condition(
+    write_results: Any, plateau_of: Any, tmp_path: Path
+) -> None:
+    configs = [{"n_train": 100}, {"n_train": None}]
+    results = write_results(tmp_path, configs, lambda run: (plateau_of(100, 400), 100.0))
+    assert list(table(results)) == ["n_train 100", "n_train null"]
+
+
+def test_runs_that_were_trained_longer_are_no_condition_of_their_own(
+    write_results: Any, plateau_of: Any, tmp_path: Path
+) -> None:
+    results = write_results(
+        tmp_path,
+        [{"seed": 0}, {"seed": 1}],
+        lambda run: (plateau_of(100, 400 + 100 * run["seed"]), 100.0),
+    )
+    assert list(table(results)) == ["all runs"]
+
+
+def test_the_page_does_not_trust_an_older_analysis(
+    write_results: Any, plateau_of: Any, tmp_path: Path
+) -> None:
+    write_analysis(write_results(tmp_path, [{}], lambda run: (plateau_of(1e9, 400), 100.0)))
+    results = write_results(tmp_path, [{}], lambda run: (plateau_of(100, 400), 100.0))
+    assert table(results)["all runs"]["not ended"] == "0"
 
 
 def test_a_page_says_when_similarity_was_not_recorded(

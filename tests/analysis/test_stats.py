@@ -24,10 +24,15 @@ def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None
 
 
 def test_the_same_data_give_the_same_interval() -> None:
-    values = np.random.default_rng(0).normal(size=12)
-    assert [float(v) for v in median_interval(values)] == [
-        float(v) for v in median_interval(values)
-    ]
+    values = np.random.default_rng(0).normal(size=(31, 200))
+    for first, again in zip(median_interval(values), median_interval(values), strict=True):
+        np.testing.assert_array_equal(first, again)
+
+
+def test_one_wild_run_among_nine_does_not_move_the_interval() -> None:
+    # the median of a resample moves only if 5 of 9 draws are the wild one: probability 0.001
+    values = np.array([0.0] * 8 + [1e6])
+    assert [float(v) for v in median_interval(values)] == [0, 0, 0]
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
