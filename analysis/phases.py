@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.changepoint import breaks
 from analysis.curves import Floats, matrix, middle_layer, smooth
@@ -146,8 +145,7 @@ def _observed_runs(results: Results, steps: pd.DataFrame) -> pd.DataFrame:
 
 def middle_records(results: Results, runs: pd.DataFrame) -> pd.DataFrame | None:
     """Rows run_id, step, feature_cos_between of each run's middle layer; None if not recorded."""
-    parts = sorted((results.path / "layers").glob("*.parquet"))
-    if not parts or SIMILARITY not in pq.read_schema(parts[0]).names:
+    if not results.has("layers", SIMILARITY):
         return None
     frames = [
         results.layers(f"depth == {depth} and layer == {middle_layer(int(depth))}", [SIMILARITY])

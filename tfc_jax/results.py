@@ -119,7 +119,7 @@ class Results:
         Raises:
           InputError: an unknown table, column or name in `where`.
         """
-        schema = self._schema(name)
+        schema = self._columns(name)
         keys = [c for c in ("run_id", "step", "layer") if c in schema]
         wanted = keys + [c for c in (columns if columns is not None else schema) if c not in keys]
         condition = self._condition(where, {*schema, *self.runs.columns})
@@ -140,7 +140,12 @@ class Results:
     def _condition(self, where: str | None, names: set[str]) -> expression.Expression | None:
         return expression.parse(where, names) if where else None
 
-    def _schema(self, name: str) -> list[str]:
+    def has(self, table: str, column: str) -> bool:
+        """Whether the sweep records this column."""
+        files = sorted(self._folder.table(table).glob("*.parquet"))
+        return bool(files) and column in pq.read_schema(files[0]).names
+
+    def _columns(self, name: str) -> list[str]:
         files = sorted(self._folder.table(name).glob("*.parquet"))
         if not files:
             tables = sorted(p.name for p in self.path.iterdir() if any(p.glob("*.parquet")))
