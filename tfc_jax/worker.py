@@ -134,19 +134,17 @@ def _trainer(plan: ProgramPlan, record: Record) -> Trainer:
 
 
 def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
-    sizes, device = plan.sizes, jax.devices()[0]
+    sizes, dataset, device = plan.sizes, plan.dataset, jax.devices()[0]
     return {
-        "prior_loss": data.prior_loss(plan.dataset, plan.run.loss),
-        "bayes_loss": [
-            data.bayes_loss(plan.dataset, run.loss, run.label_noise) for run in task.runs
-        ],
+        "prior_loss": [data.prior_loss(dataset, r.loss, r.label_noise) for r in task.runs],
+        "bayes_loss": [data.bayes_loss(dataset, r.loss, r.label_noise) for r in task.runs],
         "n_params": sizes.n_params,
         "n_units": sizes.n_units,
         "units_per_param": sizes.n_units / sizes.n_params,
         "program": task.program,
         "schedule": task.schedule,
         "pack_width": task.width,
-        "dataset_sha256": plan.dataset.sha256,
+        "dataset_sha256": dataset.sha256,
         "tfc_version": version("tfc_jax"),
         "jax_version": jax.__version__,
         "device_kind": device.device_kind,
