@@ -15,6 +15,14 @@ def write_whole(path: Path, content: bytes) -> None:
     move_in(beside, path)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and what it stands in; their names are durable when this returns."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def move_in(source: Path, target: Path) -> None:
     """Renames a synced file to its final name and makes the name durable."""
     os.replace(source, target)

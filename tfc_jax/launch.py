@@ -18,6 +18,7 @@ from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.executors import inline, local
 from tfc_jax.executors.local import Interrupt
+from tfc_jax.files import make_folder
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
 from tfc_jax.plan import Plan, StartedPack
@@ -177,7 +178,7 @@ def _sole_writer(folder: Folder) -> Iterator[int]:
     The system drops the lock when the launcher and all its workers have ended, however they ended.
     A launcher that was killed leaves workers behind for a moment; they are waited for.
     """
-    folder.root.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.root)
     with open(folder.root / ".lock", "a+") as lock:
         give_up = time.monotonic() + ORPHAN_SECONDS
         while not _try_lock(lock):

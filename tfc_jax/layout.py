@@ -65,6 +65,10 @@ class Folder:
         """Checkpoints of a pack, newest first."""
         return sorted(self.checkpoints.glob(f"{pack}-*.npz"), reverse=True)
 
+    def leftovers_of(self, pack: str) -> list[Path]:
+        """What a crash left of a pack: staged files, checkpoints beside their place."""
+        return [*self.staging.glob(f"*{pack}-*"), *self.checkpoints.glob(f".{pack}-*")]
+
     def parts_of(self, table: str, pack: str) -> list[Path]:
         """Data files of a pack in step order."""
         return sorted(self.table(table).glob(f"{pack}-*.parquet"))

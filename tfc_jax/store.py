@@ -2,8 +2,9 @@
 
 A group of chunks is committed in this order: stage the parts beside the tables and sync them; write
 a checkpoint that names them with their SHA-256 (the commit point); move the parts into the tables;
-rewrite the pack's rows of the runs table. Recovery finishes what the newest good checkpoint names
-and drops everything it does not cover, so no row is lost or doubled, and none stands half written.
+write the final weights, if done; rewrite the pack's rows of the runs table. Recovery finishes what
+the newest good checkpoint names and drops everything it does not cover, so no row is lost or
+doubled, and none stands half written.
 """
 
 import logging
@@ -35,18 +36,16 @@ EMPTY_PART = "empty.parquet"
 
 def create(folder: Folder, record: Record) -> None:
     """Makes the folders of every table, each with an empty part, so that readers always succeed."""
-    folder.staging.mkdir(parents=True, exist_ok=True)
-    folder.params.mkdir(exist_ok=True)
-    tables = {"runs": run_columns(record), **result_columns(record)}
-    for table, columns in tables.items():
-        folder.table(table).mkdir(exist_ok=True)
-        empty = folder.table(table) / EMPTY_PART
-        if not empty.exists():
-            staged = folder.staging / f"{table}-{EMPTY_PART}"
-            write_parquet(arrow_schema(table, columns).empty_table(), staged)
-            files.sync_file(staged)
-            files.move_in(staged, empty)
-    files.sync_folder(folder.root)
+    files.make_folder(folder.staging)
+    files.make_folder(folder.params)
+    for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
+        if not folder.table(table).exists():
+            staged = folder.staging / table
+            staged.mkdir(exist_ok=True)
+            write_parquet(arrow_schema(table, columns).empty_table(), staged / EMPTY_PART)
+            files.sync_file(staged / EMPTY_PART)
+            files.sync_folder(staged)
+            files.move_in(staged, folder.table(table))
 
 
 @dataclass
@@ -86,7 +85,7 @@ class PackStore:
                 if first_step(part) >= done:
                     part.unlink()
             files.sync_folder(self.folder.table(table))
-        for leftover in self.folder.staging.glob(f"*{self.pack}-*"):
+        for leftover in self.folder.leftovers_of(self.pack):
             leftover.unlink()
         return checkpoint
 
@@ -120,9 +119,9 @@ class PackStore:
         checkpoints.save(path, Checkpoint(stop, state, parts, self._final, wall_s))
         self._publish(parts)
         self._remember(state)
-        self.write_runs(status, stop, wall_s)
-        if status == "done":
+        if status == "done":  # first, since nobody comes back to a pack whose rows say so
             self.write_params(state)
+        self.write_runs(status, stop, wall_s)
         self._chunks, self._first_probe = [], None
         kept = 1 if status == "done" else KEPT_CHECKPOINTS
         for old in self.folder.checkpoints_of(self.pack)[kept:]:
