@@ -164,6 +164,7 @@ def worker_settings(options: Options) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**31),  # with a size, JAX locks the cache
     }
     if options.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
