@@ -32,7 +32,7 @@ UNSAFE_CALLS = {"eval", "exec", "__import__"}
 # Distributions whose module has another name.
 MODULE = {"ruamel-yaml": "ruamel", "scikit-learn": "sklearn"}
 # Imported by tensorflow-datasets, which does not declare them everywhere.
-NOT_OURS = {"array-record", "importlib-resources"}
+NOT_OURS = {"array-record", "filelock", "importlib-resources"}
 
 
 @cache
