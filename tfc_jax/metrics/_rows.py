@@ -1,0 +1,196 @@
+"""What the families share: safe norms, unit rows, and cosines over pairs of samples.
+
+Every function is called the same way by every family, so that XLA merges what they have in common.
+Measured on one CPU core (jax 0.10, 9 layers, batch 100):
+- Layers stacked into one (L, B, H) array cost as much as a loop over layers at width 256 and 10 to
+  20 points of a step less at width 64, and the compile time does not grow with depth.
+- Weight matrices are not stacked: the copies cost more than the kernels they save at 128 and 256.
+- A plain sum of squares runs at 40 G elements/s, a scaled one, sum (x s)^2, at 12: hence
+  `_safe_root`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.lax import Precision
+
+_SMALL, _LARGE = 1e-30, 1e30  # sums of squares between them lost nothing to float32's range
+_RESCALE = 2.0**75  # brings any normal float32 number where its square is normal
+
+
+class UnitRows(NamedTuple):
+    """Rows of every layer, ready to be scaled to length one.
+
+    A row of zeros is dead: left out. A row that is not finite is alive and makes every result of
+    its layer NaN.
+
+    Attributes:
+      rows: (L, B, H) as they came; narrower layers are padded with zeros.
+      norm: (L, B) Euclidean norms; never 0 for a row with a normal non-zero entry.
+      alive: (L, B) 1 for alive rows, 0 for dead ones, NaN where the norm is not finite.
+      inverse: (L, B) 1 / norm, and 0 for dead rows.
+    """
+
+    rows: Array
+    norm: Array
+    alive: Array
+    inverse: Array
+
+
+class Cosines(NamedTuple):
+    """Mean cosines over pairs of distinct alive rows, each (L,); NaN where there is no pair."""
+
+    everywhere: Array
+    within: Array
+    between: Array
+
+
+def stack(layers: Sequence[Array]) -> Array:
+    """Returns the (B, H_l) arrays as one (L, B, H); zero columns change no product of rows."""
+    width = max(layer.shape[1] for layer in layers)
+    return jnp.stack([jnp.pad(layer, ((0, 0), (0, width - layer.shape[1]))) for layer in layers])
+
+
+def unit_rows(rows_LxBxH: Array) -> UnitRows:
+    """Norms of the rows and what scales them to one."""
+    norm_LxB = row_norms(rows_LxBxH)
+    return _unit(rows_LxBxH, norm_LxB, norm_LxB == 0)
+
+
+def centered(features: UnitRows) -> UnitRows:
+    """The alive rows less their mean.
+
+    The rounding error of a mean over B rows is at most B eps/2 of the largest row. A row within
+    twice that bound of the mean cannot be told from it and is left out as dead: copies of one
+    sample have no centred direction.
+    """
+    x_LxBxH, norm_LxB, alive_LxB, _ = features
+    batch = x_LxBxH.shape[1]
+    weight_LxB = alive_LxB / jnp.sum(alive_LxB, axis=1)[:, None]
+    mean_LxH = _matmul(weight_LxB[:, None, :], x_LxBxH)[:, 0]
+    rows_LxBxH = x_LxBxH - mean_LxH[:, None, :]
+    largest_L = jnp.max(norm_LxB, axis=1)
+    # Scaling by the largest row keeps the squares in range; what is lost is below the bound.
+    relative_LxBxH = rows_LxBxH * _inverse(largest_L)[:, None, None]
+    relative_LxB = jnp.sqrt(jnp.sum(relative_LxBxH**2, axis=2))
+    bound = batch * jnp.finfo(x_LxBxH.dtype).eps
+    return _unit(relative_LxBxH, relative_LxB, (alive_LxB == 0) | (relative_LxB <= bound))
+
+
+def _unit(rows_LxBxH: Array, norm_LxB: Array, dead_LxB: Array) -> UnitRows:
+    safe_LxB = jnp.where(dead_LxB, 1, norm_LxB)
+    alive_LxB = jnp.where(dead_LxB, 0, norm_LxB / safe_LxB)
+    return UnitRows(rows_LxBxH, norm_LxB, alive_LxB, alive_LxB / safe_LxB)
+
+
+def class_matrix(labels_B: Array, n_classes: int, dtype: jnp.dtype) -> Array:
+    """Rows of 0 and 1 that pick the samples of one class each: (K, B)."""
+    class_K = jnp.arange(n_classes, dtype=labels_B.dtype)
+    return (labels_B[None, :] == class_K[:, None]).astype(dtype)
+
+
+def class_sums(unit: UnitRows, classes_KxB: Array) -> Array:
+    """Sums of the unit rows of each class: (L, K, H).
+
+    The unit rows themselves are never formed: 1/norm is folded into the small matrix.
+    """
+    return _matmul(classes_KxB[None] * unit.inverse[:, None, :], unit.rows)
+
+
+def pair_cosines(unit: UnitRows, classes_KxB: Array, sums_LxKxH: Array) -> Cosines:
+    """Mean cosines of all pairs, of pairs within a class, and of pairs between classes.
+
+    |sum of unit rows|^2 counts every ordered pair at once, and each row with itself: O(B H K).
+
+    Args:
+      classes_KxB: of `class_matrix`.
+      sums_LxKxH: of `class_sums`.
+    Error: below 1e-6 in float32 for B <= 4096, K = 10 (test_similarity.py).
+    """
+    count_LxK = _matmul(unit.alive, classes_KxB.T)
+    alive_L = jnp.sum(count_LxK, axis=1)
+    same_pairs_L = jnp.sum(count_LxK**2, axis=1)
+    total_L = jnp.sum(jnp.sum(sums_LxKxH, axis=1) ** 2, axis=1)
+    same_L = jnp.sum(sums_LxKxH**2, axis=(1, 2))
+    return Cosines(
+        _ratio(total_L - alive_L, alive_L * (alive_L - 1)),
+        _ratio(same_L - alive_L, same_pairs_L - alive_L),
+        _ratio(total_L - same_L, alive_L**2 - same_pairs_L),
+    )
+
+
+def deficit(unit: UnitRows, sums_LxKxH: Array) -> Array:
+    """1 - mean cosine over all pairs of distinct alive rows, as a sum of squares: (L,), >= 0.
+
+    Args:
+      sums_LxKxH: of `class_sums`.
+    Error: in float32 an absolute 1e-13 for B <= 4096 (test_similarity.py), where the difference
+      1 - cosine would stop near 1e-7. What rounding left in the mean is taken out by the second
+      term (the corrected two-pass sum of squares of Chan, Golub and LeVeque, 1983).
+    """
+    alive_L = jnp.sum(unit.alive, axis=1)
+    mean_LxH = _ratio(jnp.sum(sums_LxKxH, axis=1), alive_L[:, None])
+    # A select, because XLA then writes the deviations once and sums their squares at full speed;
+    # fused into the sum, the same arithmetic is ten times as slow.
+    deviation_LxBxH = jnp.where(
+        unit.alive[:, :, None] == 0,
+        0,
+        unit.rows * unit.inverse[:, :, None] - mean_LxH[:, None, :],
+    )
+    rest_LxH = _matmul(jnp.ones_like(unit.alive)[:, None, :], deviation_LxBxH)[:, 0]
+    square_L = jnp.sum(deviation_LxBxH**2, axis=(1, 2))
+    square_L -= _ratio(jnp.sum(rest_LxH**2, axis=1), alive_L)
+    return _ratio(jnp.maximum(square_L, 0), alive_L - 1)
+
+
+def row_norms(rows_LxBxH: Array) -> Array:
+    """Euclidean norms of the rows of every layer: (L, B), exact to rounding from 1e-37 to 1e37."""
+
+    def rescaled(scale_LxB: Array) -> Array:
+        return jnp.sum((rows_LxBxH * scale_LxB[:, :, None]) ** 2, axis=2)
+
+    return _safe_root(jnp.sum(rows_LxBxH**2, axis=2), rescaled)
+
+
+def frobenius(tensors: Sequence[Array]) -> Array:
+    """Euclidean norms of the tensors: (n,), exact to rounding from 1e-37 to 1e37; NaN if infinite."""
+
+    def rescaled(scale_n: Array) -> Array:
+        return jnp.stack([jnp.sum((x * scale_n[i]) ** 2) for i, x in enumerate(tensors)])
+
+    norm_n = _safe_root(jnp.stack([jnp.sum(x**2) for x in tensors]), rescaled)
+    return norm_n + 0 * norm_n
+
+
+def _safe_root(square: Array, rescaled: Callable[[Array], Array]) -> Array:
+    """Square roots of sums of squares; those out of float32's range are summed again, rescaled.
+
+    The second sum hardly ever happens, and `cond` skips it; under `vmap` it always runs.
+
+    Args:
+      square: plain sums of squares.
+      rescaled: the same sums after the terms are multiplied by its argument.
+    """
+    too_large = jnp.where(square > _LARGE, 1 / _RESCALE, 1.0)
+    scale = jnp.where(square < _SMALL, _RESCALE, too_large).astype(square.dtype)
+    return jax.lax.cond(
+        jnp.any(scale != 1),
+        lambda: jnp.sqrt(rescaled(scale)) / scale,
+        lambda: jnp.sqrt(square),
+    )
+
+
+def _ratio(numerator: Array, pairs: Array) -> Array:
+    """numerator / pairs, NaN where there are no pairs."""
+    return jnp.where(pairs > 0, numerator / jnp.where(pairs > 0, pairs, 1), jnp.nan)
+
+
+def _inverse(x: Array) -> Array:
+    return jnp.where(x == 0, 0, 1 / jnp.where(x == 0, 1, x))
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=Precision.HIGHEST)

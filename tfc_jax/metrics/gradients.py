@@ -1,0 +1,30 @@
+"""How alike the feature gradients of different samples are (SCIENCE.md section 2, TFC paper)."""
+
+from jax import Array
+
+from tfc_jax.metrics._rows import class_matrix, class_sums, pair_cosines, stack, unit_rows
+from tfc_jax.schema import Column
+from tfc_jax.snapshot import Snapshot
+
+_OF = "of the gradients of two distinct samples' losses with respect to their own features"
+
+COLUMNS = (
+    Column("grad_cos", "layers", "1", f"Mean cosine {_OF}"),
+    Column("grad_cos_within", "layers", "1", f"Mean cosine {_OF}, samples of one class"),
+    Column("grad_cos_between", "layers", "1", f"Mean cosine {_OF}, samples of different classes"),
+)
+
+
+def compute(snapshot: Snapshot) -> dict[str, Array]:
+    """Cosines over pairs of distinct samples with a non-zero gradient, each (L,), in [-1, 1].
+
+    At a uniform softmax the logit gradients have cosine 1 within a class and -1/(K-1) between: only
+    the class-conditional columns carry the paper's claim. They are absent for regression.
+    """
+    gradients = unit_rows(stack(snapshot.feature_grads))
+    classes_KxB = class_matrix(snapshot.labels, snapshot.n_classes, gradients.rows.dtype)
+    cosines = pair_cosines(gradients, classes_KxB, class_sums(gradients, classes_KxB))
+    columns = {"grad_cos": cosines.everywhere}
+    if snapshot.n_classes == 1:
+        return columns
+    return columns | {"grad_cos_within": cosines.within, "grad_cos_between": cosines.between}

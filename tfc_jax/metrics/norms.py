@@ -1,0 +1,63 @@
+"""Sizes of features, gradients, weights and updates, and a self-check of the engine."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from tfc_jax.metrics._rows import frobenius
+from tfc_jax.schema import Column
+from tfc_jax.snapshot import Snapshot
+
+COLUMNS = (
+    Column("feature_norm", "layers", "1", "Root mean square over samples of the feature's norm"),
+    Column(
+        "delta_norm",
+        "layers",
+        "loss",
+        "Root mean square over samples of the norm of the loss's gradient in W_l h_{l-1}",
+    ),
+    Column("weight_norm", "layers", "1", "Frobenius norm of W_l"),
+    Column("grad_norm", "layers", "loss", "Frobenius norm of the data loss's gradient in W_l"),
+    Column("update_ratio", "layers", "1", "Norm of the update of W_l over the norm of W_l"),
+    Column(
+        "euler_gap",
+        "layers",
+        "1",
+        "|<W_l, g_l> - mean_i <z_i, d loss_i/d z_i>| / (|W_l| |g_l|), g_l the data loss's "
+        "gradient: 0 by Euler's identity up to rounding; null where bias, norm or activation "
+        "break it",
+    ),
+    Column(
+        "grad_norm_total", "steps", "loss", "Norm of the data loss's gradient in all parameters"
+    ),
+)
+
+
+def compute(snapshot: Snapshot) -> dict[str, Array]:
+    """Norms, each (L,) and >= 0, but grad_norm_total (); none underflows down to 1e-37."""
+    tensors = (
+        snapshot.features,
+        snapshot.deltas,
+        snapshot.weights,
+        snapshot.weight_grads,
+        snapshot.updates,
+    )
+    norms_5xL = frobenius(sum(tensors, ())).reshape(len(tensors), -1)
+    feature_L, delta_L, weight_L, grad_L, update_L = norms_5xL
+    root_batch = snapshot.labels.shape[0] ** 0.5
+    columns = {
+        "feature_norm": feature_L / root_batch,
+        "delta_norm": delta_L / root_batch,
+        "weight_norm": weight_L,
+        "grad_norm": grad_L,
+        "update_ratio": update_L / weight_L,
+        "grad_norm_total": snapshot.grad_norm_total,
+    }
+    if snapshot.euler:
+        columns["euler_gap"] = _gap(snapshot) / weight_L / grad_L  # their product may underflow
+    return columns
+
+
+def _gap(snapshot: Snapshot) -> Array:
+    pairs = zip(snapshot.weights, snapshot.weight_grads, strict=True)
+    inner_L = jnp.stack([jnp.sum(weight * grad) for weight, grad in pairs])
+    return jnp.abs(inner_L - snapshot.logit_dot_grad)

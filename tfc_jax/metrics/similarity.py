@@ -1,0 +1,62 @@
+"""How alike the features of different samples are (SCIENCE.md section 2, after the TFC paper)."""
+
+from jax import Array
+
+from tfc_jax.metrics._rows import (
+    centered,
+    class_matrix,
+    class_sums,
+    deficit,
+    pair_cosines,
+    stack,
+    unit_rows,
+)
+from tfc_jax.schema import Column
+from tfc_jax.snapshot import Snapshot
+
+_OF = "of the features (after the nonlinearity; logits in the last layer) of two distinct samples"
+
+COLUMNS = (
+    Column("feature_cos", "layers", "1", f"Mean cosine {_OF} that are not all zero"),
+    Column("feature_cos_within", "layers", "1", f"Mean cosine {_OF} of one class"),
+    Column("feature_cos_between", "layers", "1", f"Mean cosine {_OF} of different classes"),
+    Column("feature_deficit", "layers", "1", f"1 - mean cosine {_OF}, resolved down to 1e-10"),
+    Column(
+        "feature_cos_within_centered",
+        "layers",
+        "1",
+        f"Mean cosine {_OF} of one class, after the batch's mean feature is subtracted",
+    ),
+    Column(
+        "feature_cos_between_centered",
+        "layers",
+        "1",
+        f"Mean cosine {_OF} of different classes, after the batch's mean feature is subtracted",
+    ),
+)
+
+
+def compute(snapshot: Snapshot) -> dict[str, Array]:
+    """Cosines over pairs of distinct alive samples of the batch, each (L,), in [-1, 1].
+
+    Pairs and averaging are ours. NaN where there is no such pair, and where a feature is not
+    finite. Class-conditional columns are absent for regression.
+    """
+    features = unit_rows(stack(snapshot.features))
+    classes_KxB = class_matrix(snapshot.labels, snapshot.n_classes, features.rows.dtype)
+    sums_LxKxH = class_sums(features, classes_KxB)
+    raw = pair_cosines(features, classes_KxB, sums_LxKxH)
+    columns = {
+        "feature_cos": raw.everywhere,
+        "feature_deficit": deficit(features, sums_LxKxH),
+    }
+    if snapshot.n_classes == 1:
+        return columns
+    residual = centered(features)
+    about_mean = pair_cosines(residual, classes_KxB, class_sums(residual, classes_KxB))
+    return columns | {
+        "feature_cos_within": raw.within,
+        "feature_cos_between": raw.between,
+        "feature_cos_within_centered": about_mean.within,
+        "feature_cos_between_centered": about_mean.between,
+    }
