@@ -1,4 +1,4 @@
-"""Cosines of feature gradients against float64 twins over all pairs: Twin, and their invariances."""
+"""Cosines of feature gradients against float64 twins over all pairs, and their invariances."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Make = Callable[..., Snapshot]
 Twin = Callable[[np.ndarray, np.ndarray], Any]
 B, H, K = 50, 21, 5
 COLUMNS = ("grad_cos", "grad_cos_within", "grad_cos_between")
-# As in test_similarity.py: sqrt(B) roundings of B^2 pairs: Twin, spread over the B^2/K within a class.
+# As in test_similarity.py: sqrt(B) roundings of B^2 pairs, spread over the B^2/K within a class.
 ATOL = 4 * B**0.5 * 2.0**-24 * K
 
 

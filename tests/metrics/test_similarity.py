@@ -1,4 +1,4 @@
-"""Feature cosines against closed forms, float64 twins over all pairs: Twin, and their invariances."""
+"""Feature cosines against closed forms, float64 twins over all pairs, and their invariances."""
 
 from collections.abc import Callable
 from typing import Any

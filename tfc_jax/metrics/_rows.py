@@ -156,7 +156,7 @@ def row_norms(rows_LxBxH: Array) -> Array:
 
 
 def frobenius(tensors: Sequence[Array]) -> Array:
-    """Euclidean norms of the tensors: (n,), exact to rounding from 1e-37 to 1e37; NaN if infinite."""
+    """Euclidean norms of the tensors: (n,), exact to rounding from 1e-37 to 1e37, else NaN."""
 
     def rescaled(scale_n: Array) -> Array:
         return jnp.stack([jnp.sum((x * scale_n[i]) ** 2) for i, x in enumerate(tensors)])
