@@ -1,10 +1,16 @@
 """Which accelerators this machine has, found without importing JAX (which would take them)."""
 
+import itertools
 import os
 import subprocess
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from tfc_jax.errors import InputError
+
+# What JAX_PLATFORMS calls them -> what we do.
+PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "gpu": "gpu", "tpu": "tpu"}
 
 
 @dataclass(frozen=True)
@@ -13,20 +19,33 @@ class Devices:
 
     Attributes:
       platform: `cpu`, `gpu` or `tpu`.
-      ids: one per worker: CPU core numbers, GPU indices, or (0,) for all chips of a TPU host.
+      ids: one per worker: CPU core numbers, GPU indices or UUIDs, or (0,) for all chips of a TPU
+        host.
     """
 
     platform: str
-    ids: tuple[int, ...]
+    ids: tuple[int | str, ...]
 
 
 def find() -> Devices:
-    """Returns the best platform with hardware and a JAX plugin; JAX_PLATFORMS overrides."""
-    wanted = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
-    gpus = _gpus() if wanted in ("", "cuda", "gpu") else ()
+    """Returns the best platform with hardware and a JAX plugin; JAX_PLATFORMS overrides.
+
+    Raises:
+      InputError: JAX_PLATFORMS asks for what is not here.
+    """
+    asked = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
+    wanted = PLATFORMS.get(asked)
+    gpus = _gpus() if wanted in (None, "gpu") else ()
+    has_tpu = wanted in (None, "tpu") and _has_tpu()
+    here = {"cpu": True, "gpu": bool(gpus), "tpu": has_tpu}
+    if asked and not here.get(wanted or "", False):
+        raise InputError(
+            f"JAX_PLATFORMS: '{asked}' came, but there is no such device, or no JAX plugin for it. "
+            f"Leave it unset, or use one of {', '.join(PLATFORMS)}; `tfc doctor` says what is here."
+        )
     if gpus:
         return Devices("gpu", gpus)
-    if wanted in ("", "tpu") and _has_tpu():
+    if has_tpu:
         return Devices("tpu", (0,))
     return Devices("cpu", cores())
 
@@ -38,13 +57,13 @@ def cores() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
-def _gpus() -> tuple[int, ...]:
+def _gpus() -> tuple[int | str, ...]:
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     if not any(find_spec(plugin) for plugin in plugins):
         return ()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return tuple(int(i) for i in visible.split(",") if i.strip().isdigit())
+        return _visible(visible)
     try:
         listed = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
@@ -52,6 +71,13 @@ def _gpus() -> tuple[int, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+
+
+def _visible(listed: str) -> tuple[int | str, ...]:
+    """CUDA_VISIBLE_DEVICES: indices or UUIDs; like CUDA, nothing from the first -1 on counts."""
+    names = [name.strip() for name in listed.split(",")]
+    valid = itertools.takewhile(lambda name: name and name != "-1", names)
+    return tuple(int(name) if name.isdigit() else name for name in valid)
 
 
 def _has_tpu() -> bool:

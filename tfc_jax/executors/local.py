@@ -69,7 +69,7 @@ def execute(
         pool.end()
 
 
-def worker_environment(platform: str, device: int) -> dict[str, str]:
+def worker_environment(platform: str, device: int | str) -> dict[str, str]:
     """Returns the variables that give a worker its device, before JAX starts in it."""
     if platform == "gpu":
         return {"CUDA_VISIBLE_DEVICES": str(device), "JAX_PLATFORMS": "cuda,cpu"}

@@ -1,0 +1,115 @@
+"""Which devices are found, and which of them a worker sees."""
+
+import os
+import subprocess
+
+import pytest
+
+from tfc_jax import devices
+from tfc_jax.devices import Devices
+from tfc_jax.errors import InputError
+from tfc_jax.executors.local import worker_environment
+
+Patch = pytest.MonkeyPatch
+LISTED = "GPU 0: NVIDIA H200 (UUID: GPU-a)\nGPU 1: NVIDIA H200 (UUID: GPU-b)\n"
+
+
+@pytest.fixture
+def bare(monkeypatch: Patch) -> Patch:
+    """A machine with neither GPU nor TPU nor plugin, nothing asked for."""
+    for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    monkeypatch.setattr(devices, "cores", lambda: (0, 3))
+    return monkeypatch
+
+
+@pytest.fixture
+def two_gpus(bare: Patch) -> Patch:
+    bare.setattr(devices, "find_spec", lambda name: name if name == "jax_cuda12_plugin" else None)
+    answer = subprocess.CompletedProcess([], 0, stdout=LISTED)
+    bare.setattr(subprocess, "run", lambda *_, **__: answer)
+    return bare
+
+
+def test_a_machine_without_accelerator_gives_its_cores(bare: Patch) -> None:
+    assert devices.find() == Devices("cpu", (0, 3))
+
+
+def test_cores_are_those_this_process_may_use() -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not bind processes to cores")
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {max(allowed)})
+        assert devices.cores() == (max(allowed),)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert devices.cores() == tuple(sorted(allowed))
+
+
+def test_gpus_are_those_the_driver_lists(two_gpus: Patch) -> None:
+    assert devices.find() == Devices("gpu", (0, 1))
+
+
+def test_gpus_without_a_jax_plugin_do_not_count(two_gpus: Patch) -> None:
+    two_gpus.setattr(devices, "find_spec", lambda name: None)
+    assert devices.find().platform == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("visible", "ids"),
+    [
+        ("1", (1,)),
+        ("3, 0", (3, 0)),
+        ("GPU-a,MIG-b", ("GPU-a", "MIG-b")),
+        ("1,-1,0", (1,)),
+    ],
+)
+def test_only_visible_gpus_are_used(
+    two_gpus: Patch, visible: str, ids: tuple[int | str, ...]
+) -> None:
+    two_gpus.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.find() == Devices("gpu", ids)
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_are_not_used(two_gpus: Patch, visible: str) -> None:
+    two_gpus.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.find().platform == "cpu"
+
+
+def test_a_driver_that_does_not_answer_means_no_gpu(two_gpus: Patch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise subprocess.CalledProcessError(9, "nvidia-smi")
+
+    two_gpus.setattr(subprocess, "run", fail)
+    assert devices.find().platform == "cpu"
+
+
+def test_all_chips_of_a_tpu_host_are_one_device(bare: Patch) -> None:
+    bare.setattr(devices, "_has_tpu", lambda: True)
+    assert devices.find() == Devices("tpu", (0,))
+
+
+def test_jax_platforms_decides(two_gpus: Patch) -> None:
+    two_gpus.setenv("JAX_PLATFORMS", "cpu")
+    assert devices.find().platform == "cpu"
+    two_gpus.setenv("JAX_PLATFORMS", "cuda,cpu")
+    assert devices.find().platform == "gpu"
+
+
+@pytest.mark.parametrize("asked", ["cuda", "gpu", "tpu", "rocm"])
+def test_a_platform_that_is_asked_for_and_absent_is_refused(bare: Patch, asked: str) -> None:
+    bare.setenv("JAX_PLATFORMS", asked)
+    with pytest.raises(InputError, match=f"JAX_PLATFORMS: '{asked}' came") as error:
+        devices.find()
+    assert "tfc doctor" in str(error.value)
+
+
+def test_a_worker_sees_its_own_device_alone() -> None:
+    assert worker_environment("gpu", 3)["CUDA_VISIBLE_DEVICES"] == "3"
+    assert worker_environment("gpu", "MIG-b")["CUDA_VISIBLE_DEVICES"] == "MIG-b"
+    cpu = worker_environment("cpu", 5)
+    assert (cpu["TFC_CORE"], cpu["PJRT_NPROC"], cpu["JAX_PLATFORMS"]) == ("5", "1", "cpu")
+    assert worker_environment("tpu", 0) == {"JAX_PLATFORMS": "tpu,cpu"}
