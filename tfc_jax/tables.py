@@ -22,6 +22,8 @@ def group_tables(
 ) -> Tables:
     """Returns the rows of consecutive chunks, one table per result table, run after run.
 
+    A table of layers of which this program defines no column is left out.
+
     Args:
       chunks: at least one, in step order.
       run_ids: of the lanes.
@@ -34,7 +36,7 @@ def group_tables(
     every_step = _joined([c.every_step for c in chunks])
     at_measured = _joined([c.measured for c in chunks])
     tables = {"steps": _steps(run_ids, steps, measured, every_step, at_measured, columns["steps"])}
-    if "layers" in columns:
+    if any(c.name in at_measured for c in columns.get("layers", ())):
         tables["layers"] = _layers(run_ids, measured, at_measured, columns["layers"])
     if "probe" in columns:
         tables["probe"] = _probe(run_ids, chunks, columns["probe"], first_probe)
