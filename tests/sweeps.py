@@ -192,18 +192,20 @@ def make_state(step: int, width: int = 4) -> dict[str, np.ndarray]:
 
 def make_store(folder: Folder, runs: tuple[Run, ...] = RUNS) -> PackStore:
     facts = {"schedule": "mapped", "pack_width": 4, "program": "fakefake", "prior_loss": 2.0}
-    return PackStore(folder, PACK, runs, RECORD, facts)
+    return PackStore(folder, pack_id(run.run_id for run in runs), runs, RECORD, facts)
 
 
-def train_fake_pack(out: Path, steps: int = 40, commit_every: int = 20) -> None:
-    """What a launch does with one pack, network and clock apart (launch.py, worker.py)."""
+def train_fake_pack(
+    out: Path, steps: int = 40, commit_every: int = 20, runs: tuple[Run, ...] = RUNS
+) -> None:
+    """What a launch does with one pack of three runs, network and clock apart."""
     folder = Folder(out)
     out.mkdir(exist_ok=True)
-    started = list(started_packs(folder))
+    started = {pack_id(r.run_id for r in pack.runs): pack for pack in started_packs(folder)}
     create(folder, RECORD)
-    if started and started[0].steps_done >= steps:
+    store = make_store(folder, runs)
+    if store.pack in started and started[store.pack].steps_done >= steps:
         return
-    store = make_store(folder)
     checkpoint = store.recover()
     step = checkpoint.step if checkpoint else 0
     if checkpoint is None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from tfc_jax import expression
 from tfc_jax.errors import InputError, nearest
+from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
 
 
@@ -33,9 +34,9 @@ def open_results(path: str | Path) -> "Results":
 class Results:
     """The tables of one results folder, as data frames.
 
-    `where` is an expression over the columns of the table and of `runs` (such as
-    `"depth == 9 and step < 100"`), `columns` the value columns to load (default all), `config` the
-    columns of `runs` to join to every row.
+    `where` is an expression over the columns of the table and of `runs`, such as
+    `"depth == 9 and step < 100"`; of a name in both, the table's own counts. `columns` are the
+    value columns to load (default all), `config` the columns of `runs` to join to every row.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -57,7 +58,8 @@ class Results:
 
         Read once; open the results again to see newer rows.
         """
-        frame = self._read(sorted(self._folder.runs.glob("*.parquet")), None, None)
+        table = _completed(self._load(sorted(self._folder.runs.glob("*.parquet")), None))
+        frame = table.to_pandas(types_mapper=_nullable)
         if self._folder.analysis.exists():
             analysis = pd.read_parquet(self._folder.analysis)
             clashing = frame.columns.intersection(analysis.columns).drop("run_id")
@@ -99,7 +101,7 @@ class Results:
         """
         run = self.run(run_id)
         path = self._folder.params / f"{run['pack']}.npz"
-        if not path.exists():
+        if run["status"] not in ("done", "diverged") or not path.exists():
             raise InputError(
                 f"{run_id}: its status is {run['status']}, and final weights are stored when a "
                 f"pack is done. Finish it with `tfc run`."
@@ -126,10 +128,12 @@ class Results:
         used = condition.names if condition else frozenset()
         self._check(wanted, schema)
         self._check(config, list(self.runs.columns))
-        by_run_alone = condition is not None and used <= set(self.runs.columns)
+        by_run_alone = condition is not None and used.isdisjoint({*schema} - {"run_id"})
         runs = self.runs[condition.mask(self.runs)] if condition and by_run_alone else self.runs
         load = [*wanted, *(c for c in schema if c in used and c not in wanted)]
-        frame = self._read(self._parts(name, runs), load, set(runs["run_id"]))
+        ids = pa.array(sorted(runs["run_id"]), pa.string())
+        table = self._load(self._parts(name, runs), load)
+        frame = table.filter(pc.is_in(table["run_id"], ids)).to_pandas(types_mapper=_nullable)
         joined = [c for c in self.runs.columns if c in {*config, *used} and c not in load]
         if joined:
             frame = frame.merge(self.runs[["run_id", *joined]], on="run_id", how="left")
@@ -169,17 +173,12 @@ class Results:
         files = sorted(self._folder.table(table).glob("*.parquet"))
         return [f for f in files if f.name.split("-")[0] in packs] or files[:1]
 
-    def _read(
-        self, files: Sequence[Path], columns: list[str] | None, run_ids: set[str] | None
-    ) -> pd.DataFrame:
+    def _load(self, files: Sequence[Path], columns: list[str] | None) -> pa.Table:
         tables = [
             pq.read_table(f, columns=columns, partitioning=None, page_checksum_verification=True)
             for f in files
         ]
-        table = pa.concat_tables(tables)
-        if run_ids is not None:
-            table = table.filter(pc.is_in(table["run_id"], pa.array(sorted(run_ids), pa.string())))
-        return table.to_pandas(types_mapper=_nullable)
+        return pa.concat_tables(tables, promote_options="default")
 
     def run(self, run_id: str) -> pd.Series:
         """Returns the row of one run.
@@ -194,6 +193,17 @@ class Results:
                 f"{self.path}: no run '{run_id}'.{hint} `tfc ls {self.path}` lists them."
             )
         return rows.iloc[0]
+
+
+def _completed(runs: pa.Table) -> pa.Table:
+    """Gives keys that are younger than some rows, or than all, their default there."""
+    for name, key in KEYS.items():
+        if name not in runs.column_names:
+            runs = runs.append_column(name, pa.array([key.default] * runs.num_rows))
+        elif key.default is not None:
+            filled = pc.fill_null(runs[name], key.default)
+            runs = runs.set_column(runs.column_names.index(name), name, filled)
+    return runs
 
 
 def _nullable(kind: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:

@@ -30,7 +30,7 @@ from tfc_jax.task import Task
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
-# Sorts before every part; gives readers the columns while a table has no row yet.
+# Gives readers the columns while a table has no row yet.
 EMPTY_PART = "empty.parquet"
 
 
