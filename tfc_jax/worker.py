@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def device_data(dataset: data.Dataset, scaling: data.Scaling) -> Data:
     )
 
 
-@cache
+@lru_cache(maxsize=4)  # an executable takes 100 MB and more, and packs come sorted by program
 def compiled_program(trainer: Trainer, record: Record, schedule: Schedule) -> Program:
     """Returns one Program per process and kind, so that packs share its executables."""
     return Program(
