@@ -22,8 +22,10 @@ def data_loss(kind: str, logits_BxK: Array, y: Array) -> Array:
 
 def accuracy(logits_BxK: Array, y_B: Array) -> Array:
     """Share of samples whose largest logit is their class; NaN when a logit is not finite."""
-    correct = jnp.mean(jnp.argmax(logits_BxK, axis=1) == y_B, dtype=jnp.float32)
-    return jnp.where(jnp.isfinite(logits_BxK).all(), correct, jnp.nan)
+    n_correct = jnp.sum(jnp.argmax(logits_BxK, axis=1) == y_B, dtype=jnp.float32)
+    # A known divisor is compiled to a product with its reciprocal: 41 of 41 would be 0.99999994.
+    n = jax.lax.optimization_barrier(jnp.float32(len(y_B)))
+    return jnp.where(jnp.isfinite(logits_BxK).all(), n_correct / n, jnp.nan)
 
 
 def prior_entropy(y_B: Array, n_classes: int) -> Array:
