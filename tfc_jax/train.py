@@ -45,7 +45,7 @@ class Carry:
     model_state: Tree
     opt_state: optax.OptState
     step: Array
-    first_bad_step: Array  # -1 while every loss and gradient was finite
+    first_bad_step: Array  # -1 while every loss was finite
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Trainer:
 
         (loss, (logits, state, features)), (grads, tap_grads) = jax.value_and_grad(
             objective, argnums=(0, 1), has_aux=True
-        )(carry.params, self._zero_taps(batch.x.shape))
+        )(carry.params, self._zero_taps(batch.x))
         after, updates = self._update(carry, hyper, loss, grads, state)
         snapshot = self._snapshot(batch, carry.params, grads, updates, features, tap_grads)
         records = self._always(loss, logits, batch)
@@ -188,8 +188,8 @@ class Trainer:
             euler=self._architecture().euler_holds(self.run),
         )
 
-    def _zero_taps(self, input_shape: tuple[int, ...]) -> Tree:
-        """Zeros of the shape of everything that passes a tap, for a batch of `input_shape`."""
+    def _zero_taps(self, x_BxD: Array) -> Tree:
+        """Zeros of the shape and dtype of everything that passes a tap."""
         shapes: dict[str, jax.ShapeDtypeStruct] = {}
 
         def tap(name: str, value: Array) -> Array:
@@ -199,7 +199,7 @@ class Trainer:
         def forward(x: Array) -> Array:
             return self._model(1.0)(x, tap, True)
 
-        jax.eval_shape(forward, jax.ShapeDtypeStruct(input_shape, jnp.float32))
+        jax.eval_shape(forward, x_BxD)
         return {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
 
     def _model(self, hyper: Hyper | float) -> nnx.Module:
