@@ -1,0 +1,96 @@
+"""Where chunks begin and end: every step once, none measured that is not due."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfc_jax.record import PerDecade, Record
+from tfc_jax.timetable import LONGEST_CHUNK, Span, chunk_records, next_probe, spans
+
+untimed = settings(deadline=None)
+records = st.builds(
+    Record,
+    every=st.one_of(st.integers(1, 600), st.builds(PerDecade, st.integers(1, 1000))),
+    probe_every=st.integers(1, 600),
+    metrics=st.sampled_from([(), ("norms",)]),
+)
+steps = st.integers(0, 5000)
+
+
+@given(records, steps, st.integers(0, 1500))
+@untimed
+def test_chunks_cover_every_step_once(record: Record, start: int, n_steps: int) -> None:
+    chunks = list(spans(record, start, start + n_steps))
+    covered = [step for span in chunks for step in range(span.start, span.stop)]
+    assert covered == list(range(start, start + n_steps))
+    assert all(0 < span.stop - span.start <= LONGEST_CHUNK for span in chunks)
+
+
+@given(records, steps, st.integers(0, 1500))
+@untimed
+def test_a_chunk_ends_wherever_a_probe_is_due(record: Record, start: int, n_steps: int) -> None:
+    stops = {span.stop for span in spans(record, start, start + n_steps)}
+    due = range(0, start + n_steps + 1, record.probe_every)
+    assert stops >= {step for step in due if step > start}
+
+
+@given(records, steps, st.integers(0, 1500))
+@untimed
+def test_the_measured_steps_are_those_of_the_record(
+    record: Record, start: int, n_steps: int
+) -> None:
+    chunks = list(spans(record, start, start + n_steps))
+    measured = [step for span in chunks for step in span.measured]
+    due = [step for step in range(start, start + n_steps) if record.measured(step)]
+    assert measured == (due if record.metrics else [])
+
+
+@given(records, steps, st.integers(1, 1500))
+@untimed
+def test_lead_measured_steps_and_gaps_add_up(record: Record, start: int, n_steps: int) -> None:
+    for span in spans(record, start, start + n_steps):
+        walked, step = [], span.start + span.lead
+        for gap in span.gaps:
+            walked.append(step)
+            step += 1 + gap
+        assert tuple(walked) == span.measured
+        assert step == span.stop
+        assert min((span.lead, *span.gaps)) >= 0
+
+
+@given(records, steps)
+@untimed
+def test_no_chunk_holds_more_records_than_there_is_room_for(record: Record, start: int) -> None:
+    most = max(len(span.measured) for span in spans(record, start, start + 1000))
+    assert most <= chunk_records(record)
+
+
+def test_the_first_chunk_is_the_densest_for_every_logarithmic_record() -> None:
+    for log in range(1, 1001):
+        record = Record(every=PerDecade(log))
+        measured = record.measured_steps(0, 3000)
+        room = chunk_records(record)
+        # Of room + 1 measured steps in a row, the last is out of the first one's chunk.
+        spread = zip(measured, measured[room:], strict=False)
+        assert all(last - first >= LONGEST_CHUNK for first, last in spread), log
+
+
+def test_chunks_go_on_where_they_were_interrupted() -> None:
+    record = Record(every=7, probe_every=40)
+    whole = list(spans(record, 0, 200))
+    for i, span in enumerate(whole):
+        assert list(spans(record, span.start, 200)) == whole[i:]
+
+
+def test_the_next_probe_is_later() -> None:
+    record = Record(probe_every=40)
+    assert [next_probe(record, step) for step in (0, 39, 40, 41)] == [40, 40, 80, 80]
+
+
+def test_a_chunk_by_hand() -> None:
+    record = Record(every=3, probe_every=10)
+    assert list(spans(record, 4, 13)) == [Span(4, 10, (6, 9)), Span(10, 13, (12,))]
+    first, second = spans(record, 4, 13)
+    assert (first.lead, first.gaps) == (2, (2, 0))
+    assert (second.lead, second.gaps) == (2, (0,))
+    unmeasured = Span(0, 5, ())
+    assert (unmeasured.lead, unmeasured.gaps) == (5, ())
