@@ -1,0 +1,237 @@
+"""The cut into packs: a function of sweep, pack width and what was started; and what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.sweeps import BASE, make_sweep
+from tfc_jax import plan, timetable
+from tfc_jax.config import Sweep
+from tfc_jax.devices import Devices
+from tfc_jax.errors import InputError
+from tfc_jax.launch import Options, plan_sweep
+from tfc_jax.layout import Folder
+from tfc_jax.plan import Pack, Plan, StartedPack, make_plan, pack_id
+
+WIDTHS = plan.WIDTH_LIMITS["cpu"]
+
+
+def started(pack: Pack, steps_done: int = 60, **fields: Any) -> StartedPack:
+    """A pack as an earlier launch would have stored it."""
+    old = StartedPack(
+        runs=pack.runs,
+        width=pack.width,
+        schedule=pack.schedule,
+        steps_done=steps_done,
+        failed=False,
+        dataset_sha256=pack.program.dataset.sha256,
+    )
+    return replace(old, **fields)
+
+
+def cut(sweep: Sweep, old: Sequence[StartedPack] = (), **options: Any) -> Plan:
+    return make_plan(sweep, platform="cpu", started=old, **({"width": 3} | options))
+
+
+def cuts(found: Plan) -> list[list[str]]:
+    return [[run.run_id for run in pack.runs] for pack in found.packs]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    """Two depths, four seeds: eight runs in two programs."""
+    return make_sweep(tmp_path, grid={"depth": [2, 3]}, seeds=4)
+
+
+def test_runs_of_a_program_are_cut_in_order_into_packs_of_the_width(sweep: Sweep) -> None:
+    found = cut(sweep)
+    ids = [run.run_id for run in sweep.runs]
+    assert cuts(found) == [ids[0:3], ids[3:4], ids[4:7], ids[7:8]]
+    assert {pack.width for pack in found.packs} == {3}  # the rest is padded
+    assert found.packs[0].id == pack_id(ids[0:3])
+    assert len({pack.id for pack in found.packs}) == 4
+    assert [len(packs) for packs in found.programs.values()] == [2, 2]
+
+
+def test_a_pack_is_named_by_its_runs_in_order() -> None:
+    assert len({pack_id(ids) for ids in (["a"], ["a", "b"], ["b", "a"], ["ab"])}) == 4
+
+
+def test_the_cut_does_not_depend_on_devices_workers_or_their_number(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    found = [
+        cuts(plan_sweep(sweep, Folder(tmp_path / "out"), Options(workers=n), Devices("cpu", ids)))
+        for n, ids in [(None, (0,)), (0, (0, 1)), (7, tuple(range(64)))]
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+def test_traced_keys_share_a_program_and_static_ones_do_not(tmp_path: Path) -> None:
+    grid = {"init_scale": [0.5, 1.0], "label_noise": [0.0, 0.1], "weight_decay": [0.0, 1e-3]}
+    assert len(cut(make_sweep(tmp_path, grid=grid), width=8).packs) == 1
+    assert len(cut(make_sweep(tmp_path, grid={"activation": ["relu", "tanh"]})).programs) == 2
+
+
+def test_plain_sgd_and_momentum_are_two_programs(tmp_path: Path) -> None:
+    found = cut(make_sweep(tmp_path, grid={"momentum": [0.0, 0.5, 0.9]}))
+    assert [len(pack.runs) for pack in found.packs] == [1, 2]
+
+
+@pytest.mark.parametrize("width", [2, 5, 16])
+def test_started_packs_keep_their_cut_width_and_schedule(sweep: Sweep, width: int) -> None:
+    first, *_ = cut(sweep).packs
+    again = cut(sweep, [started(first, 20)], width=width, schedule="lockstep")
+    kept = again.packs[0]
+    assert (kept.id, kept.runs, kept.width) == (first.id, first.runs, 3)
+    assert (kept.schedule, kept.steps_done) == ("mapped", 20)
+    assert all(p.width == width and p.schedule == "lockstep" for p in again.packs[1:])
+    ids = [run_id for pack in cuts(again) for run_id in pack]
+    assert sorted(ids) == sorted(run.run_id for run in sweep.runs)
+
+
+def test_more_seeds_make_only_new_packs(sweep: Sweep, tmp_path: Path) -> None:
+    before = cut(sweep)
+    more = make_sweep(tmp_path, grid={"depth": [2, 3]}, seeds=6)
+    after = cut(more, [started(pack) for pack in before.packs])
+    assert cuts(after)[:4] == cuts(before)
+    assert [len(pack.runs) for pack in after.unfinished] == [2, 2]
+    assert {run.seed for pack in after.unfinished for run in pack.runs} == {4, 5}
+
+
+def test_a_value_in_the_middle_of_an_axis_makes_only_new_packs(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    before = cut(sweep)
+    more = make_sweep(tmp_path, grid={"depth": [2, 5, 3], "init_scale": [0.5, 1.0]}, seeds=4)
+    after = cut(more, [started(pack) for pack in before.packs])
+    assert cuts(after)[:4] == cuts(before)
+    new = {run.run_id for pack in after.unfinished for run in pack.runs}
+    assert new == {run.run_id for run in more.runs} - {run.run_id for run in sweep.runs}
+
+
+def test_a_smaller_sweep_leaves_out_packs_without_a_wanted_run(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    before = cut(sweep)
+    fewer = make_sweep(tmp_path, grid={"depth": [3]}, seeds=1)
+    after = cut(fewer, [started(pack) for pack in before.packs])
+    assert cuts(after) == [cuts(before)[2]]
+
+
+def test_more_steps_make_finished_packs_unfinished_and_fewer_do_not(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    done = [started(pack, 60) for pack in cut(sweep).packs]
+    assert cut(sweep, done).unfinished == ()
+    longer = make_sweep(tmp_path, grid={"depth": [2, 3]}, seeds=4, base={"steps": 61})
+    assert len(cut(longer, done).unfinished) == 4
+    shorter = make_sweep(tmp_path, grid={"depth": [2, 3]}, seeds=4, base={"steps": 59})
+    assert cut(shorter, done).unfinished == ()
+
+
+def test_failed_packs_wait_for_a_retry(sweep: Sweep) -> None:
+    old = [started(pack, 20, failed=n == 0) for n, pack in enumerate(cut(sweep).packs)]
+    found = cut(sweep, old)
+    assert [pack.failed for pack in found.packs] == [True, False, False, False]
+    assert found.packs[0] not in found.unfinished
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+@pytest.mark.parametrize("width", [16, 256, 4096])
+def test_the_default_width_fills_the_declared_budget(
+    tmp_path: Path, platform: str, width: int
+) -> None:
+    sweep = make_sweep(tmp_path, base={"width": width, "momentum": 0.5}, grid={}, seeds=1)
+    pack = make_plan(sweep, platform=platform).packs[0]
+    low, high = plan.WIDTH_LIMITS[platform]
+    lane = pack.program.lane_bytes(sweep.record)
+    budget = plan.LANE_BUDGET_BYTES[platform]
+    assert pack.width & (pack.width - 1) == 0
+    assert low <= pack.width <= high
+    assert pack.width == low or pack.width * lane <= budget
+    assert pack.width == high or 2 * pack.width * lane > budget
+    assert pack.schedule == plan.SCHEDULES[platform]
+
+
+def test_a_lane_holds_parameters_gradients_update_momentum_activations_and_records(
+    tmp_path: Path,
+) -> None:
+    sweep = make_sweep(tmp_path, base={"momentum": 0.5}, grid={}, seeds=1)
+    program = cut(sweep).packs[0].program
+    n_params = 64 * 16 + 16 * 16 + 16 * 10
+    activations = 20 * (64 + 16 + 16 + 10)
+    records = 3 * timetable.LONGEST_CHUNK + 3  # loss, accuracy, prior_entropy
+    assert program.sizes.n_params == n_params
+    assert program.lane_bytes(sweep.record) == 4 * (4 * n_params + activations + records)
+
+
+def test_max_memory_narrows_new_packs(sweep: Sweep) -> None:
+    program = cut(sweep).packs[0].program
+    allowed = program.shared_bytes + 5 * program.lane_bytes(sweep.record)
+    found = cut(sweep, width=None, max_memory=allowed)
+    widths = {pack.width for pack in found.packs}
+    assert max(widths) <= 4 < WIDTHS[1]
+    assert all(pack.device_bytes(sweep.record) <= allowed for pack in found.packs)
+
+
+def test_too_little_memory_is_refused_with_what_is_needed(sweep: Sweep) -> None:
+    with pytest.raises(InputError, match=r"--max-memory: 0.00 GiB is allowed.*--pack-width"):
+        cut(sweep, width=None, max_memory=2**10)
+    with pytest.raises(InputError, match="--max-memory"):
+        cut(sweep, width=2**15, max_memory=2**28)
+
+
+def test_everything_that_does_not_fit_its_data_is_said_at_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 2)).astype(np.float32), rng.normal(size=30).astype(np.float32)
+    np.savez(tmp_path / "line.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    line = f"npz:{tmp_path}/line.npz"
+    sweep = make_sweep(
+        tmp_path,
+        base={"n_train": None, "batch_size": 40, "label_noise": 0.1},
+        grid={"dataset": [line, "digits", f"npz:{tmp_path}/absent.npz"]},
+        zip=[{"loss": ["mse", "cross_entropy"]}],
+    )
+    with pytest.raises(InputError) as error:
+        cut(sweep)
+    text = "\n".join(error.value.messages)
+    for part in (
+        "batch_size: 40 came, but",
+        "has 30 training samples here. Use a batch_size of at most 30.",
+        "loss: cross_entropy came, but",
+        "label_noise:",
+        "absent.npz",
+    ):
+        assert part in text
+    assert len(set(error.value.messages)) == len(error.value.messages)
+
+
+def test_structured_initialisation_needs_one_dimensional_inputs(tmp_path: Path) -> None:
+    base = {"init": "structured", "bias": True}
+    with pytest.raises(InputError, match="structured needs one-dimensional inputs"):
+        cut(make_sweep(tmp_path, base=base))
+
+
+def test_changed_data_are_refused_and_untouched_packs_do_not_matter(sweep: Sweep) -> None:
+    old = started(cut(sweep).packs[0], 20, dataset_sha256="0" * 64)
+    with pytest.raises(InputError, match=r"digits: its content is not what pack .* --fresh"):
+        cut(sweep, [old])
+
+
+def test_work_is_counted_from_the_last_commit_on(sweep: Sweep) -> None:
+    pack = cut(sweep).packs[0]
+    half = replace(pack, steps_done=30)
+    assert half.flops(sweep.record, 60) == pytest.approx(pack.flops(sweep.record, 60) / 2)
+    assert replace(pack, steps_done=60).flops(sweep.record, 60) == 0
+    assert pack.flops(sweep.record, 60) == 3 * 60 * pack.program.step_flops
+
+
+def test_stored_values_are_counted_as_they_are_written(tmp_path: Path) -> None:
+    record = make_sweep(tmp_path).record
+    # three columns of every step; four of a probe at steps 0, 20, 40, 60
+    assert plan.values_stored(record, 60, BASE["depth"]) == 3 * 60 + 4 * 4
