@@ -28,6 +28,7 @@ def started(pack: Pack, steps_done: int = 60, **fields: Any) -> StartedPack:
         schedule=pack.schedule,
         steps_done=steps_done,
         failed=False,
+        settled=True,
         dataset_sha256=pack.program.dataset.sha256,
     )
     return replace(old, **fields)
@@ -132,6 +133,14 @@ def test_more_steps_make_finished_packs_unfinished_and_fewer_do_not(
     assert len(cut(longer, done).unfinished) == 4
     shorter = make_sweep(tmp_path, grid={"depth": [2, 3]}, seeds=4, base={"steps": 59})
     assert cut(shorter, done).unfinished == ()
+
+
+def test_packs_whose_rows_do_not_say_done_are_unfinished_whatever_their_steps(
+    sweep: Sweep,
+) -> None:
+    old = [started(pack, 60, settled=n > 0) for n, pack in enumerate(cut(sweep).packs)]
+    found = cut(sweep, old)
+    assert found.unfinished == found.packs[:1]
 
 
 def test_failed_packs_wait_for_a_retry(sweep: Sweep) -> None:

@@ -316,6 +316,7 @@ def test_a_failed_pack_keeps_what_it_committed(committed_thrice: Folder) -> None
     runs = open_results(committed_thrice.root).runs
     assert set(runs["status"]) == {"failed"}
     assert set(runs["steps_done"]) == {30}
+    assert set(runs["prior_loss"]) == {2.0}  # a fact of the launch that failed
     assert len(read_rows(committed_thrice.table("steps"))) == 3 * 30
 
 

@@ -164,9 +164,10 @@ def run(
         deterministic=deterministic,
         commit_seconds=commit_seconds,
         fail_fast=fail_fast,
+        fresh=fresh,
         given=given,
     )
-    _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet, fresh)
+    _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet)
 
 
 @app.command()
@@ -180,9 +181,14 @@ def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -
     sweep = launched_sweep(folder)
     manifest = read(folder)
     assert manifest is not None
-    given = {name: manifest["flags"][name] for name in ("set", "filter", "limit")}
-    options = replace(_options(workers=workers), retry=True, given=given)
-    _train([(sweep, folder)], options, quiet, fresh=False)
+    flags = manifest["flags"]
+    options = replace(
+        _options(workers=workers),
+        retry=True,
+        given={name: flags[name] for name in ("set", "filter", "limit")},
+        **{n: flags[n] for n in ("pack_width", "schedule", "max_memory", "deterministic")},
+    )
+    _train([(sweep, folder)], options, quiet)
 
 
 @app.command()
@@ -299,18 +305,16 @@ def prepare(name: Annotated[str, typer.Argument(help="mnist, fashion_mnist, cifa
     typer.echo(f"{name}: ready")
 
 
-def _train(sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool, fresh: bool) -> None:
+def _train(sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool) -> None:
     """Plans all sweeps before the first one trains, so that bad input is refused at once."""
     from rich.console import Console
 
     from tfc_jax import devices
-    from tfc_jax.launch import launch, plan_sweep, remove
+    from tfc_jax.launch import launch, plan_sweep
     from tfc_jax.progress import Display
 
     found = devices.find()
     for sweep, folder in sweeps:
-        if fresh:
-            remove(folder)
         plan_sweep(sweep, folder, options, found)
     code = 0
     with interruptible() as interrupt:
@@ -322,9 +326,14 @@ def _train(sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool, f
             typer.echo(f"{folder.root}: {summary}")
             if counts["failed"]:
                 code = SOME_FAILED
-                typer.echo(f"Try the failed packs again with: tfc retry {folder.root}", err=True)
+                typer.echo(
+                    f"{folder.root}/workers.log says more. Try the failed packs again with: "
+                    f"tfc retry {folder.root}",
+                    err=True,
+                )
             if interrupt.level:
-                raise typer.Exit(INTERRUPTED)
+                stopped_by_failure = options.fail_fast and counts["failed"]
+                raise typer.Exit(SOME_FAILED if stopped_by_failure else INTERRUPTED)
     raise typer.Exit(code)
 
 

@@ -41,6 +41,7 @@ class Options:
       max_memory: bytes per device that a pack may need; None means the platform's budget.
       deterministic: bit-exact kernels on GPUs, slower.
       fail_fast: stop at the first failed pack.
+      fresh: delete stored results first.
       retry: also take packs that failed before.
       commit_seconds: how old results may grow before they are committed.
       given: what the user gave to select runs: `set`, `filter`, `limit`; stored in the manifest.
@@ -52,18 +53,26 @@ class Options:
     max_memory: float | None = None
     deterministic: bool = False
     fail_fast: bool = False
+    fresh: bool = False
     retry: bool = False
     commit_seconds: float = COMMIT_SECONDS
     given: Mapping[str, Any] | None = None
 
 
 def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -> Plan:
-    """Returns what a launch would do now; reads the runs table, writes nothing."""
-    manifest.check_record(folder, sweep.record)
+    """Returns what a launch would do now; reads the runs table, writes nothing.
+
+    Raises:
+      InputError: the sweep does not fit its data, the memory, or the results that are stored.
+    """
+    if options.fresh:
+        _check_ours(folder)
+    else:
+        manifest.check_record(folder, sweep.record)
     planned = plan.make_plan(
         sweep,
         platform=found.platform,
-        started=list(started_packs(folder)),
+        started=[] if options.fresh else list(started_packs(folder)),
         width=options.pack_width,
         schedule=options.schedule,
         max_memory=options.max_memory,
@@ -91,8 +100,11 @@ def launch(
     Raises:
       InputError: before anything is written or compiled.
     """
-    planned = plan_sweep(sweep, folder, options, found)
+    plan_sweep(sweep, folder, options, found)
     with _sole_writer(folder) as lock:
+        if options.fresh:
+            _clear(folder)
+        planned = plan_sweep(sweep, folder, options, found)  # others may have written until now
         store.create(folder, sweep.record)
         manifest.write(folder, sweep, found, _flags(options))
         on_event({"event": "planned", "plan": planned})
@@ -123,6 +135,7 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
             schedule=first["schedule"],
             steps_done=int(first["steps_done"]),
             failed=first["status"] == "failed",
+            settled=first["status"] in ("done", "diverged"),
             dataset_sha256=first["dataset_sha256"],
         )
 
@@ -160,6 +173,7 @@ def _execute(
 def worker_settings(options: Options) -> dict[str, str]:
     """Environment of every worker: the compile cache, and determinism where asked for."""
     cache = Path(os.environ.get("TFC_CACHE", Path.home() / ".cache" / "tfc_jax")) / "xla"
+    _drop_half_entries(cache)
     settings = {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -172,6 +186,13 @@ def worker_settings(options: Options) -> dict[str, str]:
     return settings
 
 
+def _drop_half_entries(cache: Path) -> None:
+    """A process killed between the two files of an entry would keep JAX from storing any other."""
+    for entry in cache.glob("*-cache"):
+        if not entry.with_name(entry.name.removesuffix("cache") + "atime").exists():
+            entry.unlink(missing_ok=True)
+
+
 @contextmanager
 def _sole_writer(folder: Folder) -> Iterator[int]:
     """Holds the folder's lock and gives its descriptor, which workers inherit.
@@ -179,8 +200,7 @@ def _sole_writer(folder: Folder) -> Iterator[int]:
     The system drops the lock when the launcher and all its workers have ended, however they ended.
     A launcher that was killed leaves workers behind for a moment; they are waited for.
     """
-    make_folder(folder.root)
-    with open(folder.root / ".lock", "a+") as lock:
+    with _open_lock(folder) as lock:
         give_up = time.monotonic() + ORPHAN_SECONDS
         while not _try_lock(lock):
             lock.seek(0)
@@ -195,6 +215,16 @@ def _sole_writer(folder: Folder) -> Iterator[int]:
         lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         lock.flush()
         yield lock.fileno()
+
+
+def _open_lock(folder: Folder) -> IO[str]:
+    try:
+        make_folder(folder.root)
+        return open(folder.lock, "a+")
+    except OSError as error:
+        raise InputError(
+            f"{folder.root}: results cannot be written here ({error.strerror}). Give another --out."
+        ) from error
 
 
 def _try_lock(lock: IO[str]) -> bool:
@@ -224,6 +254,10 @@ class _Log:
     def __init__(self, folder: Folder) -> None:
         self._path = folder.log
         self._last: dict[str, float] = {}
+        with open(self._path, "ab+") as log:  # a crash may have cut the last line short
+            log.seek(max(log.tell() - 1, 0))
+            if log.read() not in (b"", b"\n"):
+                log.write(b"\n")
 
     def write(self, event: Mapping[str, Any]) -> None:
         with open(self._path, "a") as log:
@@ -276,17 +310,30 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def remove(folder: Folder) -> None:
-    """Deletes the results of a folder, for `--fresh`.
+def _check_ours(folder: Folder) -> None:
+    """Refuses to delete what is not ours, for `--fresh`.
 
     Raises:
       InputError: the folder is not empty and holds no manifest of ours.
     """
-    if not folder.root.exists() or not any(folder.root.iterdir()):
-        return
-    if manifest.read(folder) is None:
+    if _contents(folder) and manifest.read(folder) is None:
         raise InputError(
             f"{folder.root}: --fresh deletes results, but this folder has no manifest.json. "
             f"Delete it yourself, or give another --out."
         )
-    shutil.rmtree(folder.root)
+
+
+def _clear(folder: Folder) -> None:
+    """Deletes the results of a folder; the manifest last, so that it can be done again."""
+    for path in sorted(_contents(folder), key=lambda path: path == folder.manifest):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _contents(folder: Folder) -> list[Path]:
+    """Everything in a results folder but its lock."""
+    if not folder.root.is_dir():
+        return []
+    return [path for path in folder.root.iterdir() if path != folder.lock]

@@ -29,6 +29,11 @@ class Folder:
         return self.root / "log.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the launcher and its workers while they write."""
+        return self.root / ".lock"
+
+    @property
     def runs(self) -> Path:
         """The runs table, one file per pack."""
         return self.root / "runs"

@@ -115,6 +115,7 @@ class Pack:
       schedule: `lockstep` or `mapped`.
       steps_done: committed updates.
       failed: an earlier launch could not train it.
+      settled: its rows say that its runs are done or diverged, or it has no rows yet.
     """
 
     program: ProgramPlan
@@ -123,6 +124,7 @@ class Pack:
     schedule: Schedule
     steps_done: int = 0
     failed: bool = False
+    settled: bool = True
 
     @cached_property
     def id(self) -> str:
@@ -163,6 +165,7 @@ class StartedPack:
     schedule: Schedule
     steps_done: int
     failed: bool
+    settled: bool
     dataset_sha256: str | None
 
 
@@ -176,8 +179,10 @@ class Plan:
 
     @property
     def unfinished(self) -> tuple[Pack, ...]:
-        """Packs that still miss steps, failed ones apart."""
-        return tuple(p for p in self.packs if p.steps_done < self.sweep.steps and not p.failed)
+        """Packs that miss steps or whose end is not in their rows yet; failed ones apart."""
+        steps = self.sweep.steps
+        left = (pack for pack in self.packs if pack.steps_done < steps or not pack.settled)
+        return tuple(pack for pack in left if not pack.failed)
 
     @property
     def programs(self) -> dict[str, list[Pack]]:
@@ -240,7 +245,15 @@ def _kept(
         taken |= ids
         if ids & wanted:
             program = programs[program_key(old.runs[0])]
-            pack = Pack(program, old.runs, old.width, old.schedule, old.steps_done, old.failed)
+            pack = Pack(
+                program=program,
+                runs=old.runs,
+                width=old.width,
+                schedule=old.schedule,
+                steps_done=old.steps_done,
+                failed=old.failed,
+                settled=old.settled,
+            )
             _check_data(pack, old.dataset_sha256)
             packs.append(pack)
     return packs, taken
@@ -296,7 +309,9 @@ def values_per_chunk(record: Record, depth: int) -> int:
     """Float values in the output buffers of one lane."""
     columns = {table: len(c) for table, c in result_columns(record).items()}
     per_record = columns.get("layers", 0) * depth + columns["steps"]
-    return columns["steps"] * timetable.LONGEST_CHUNK + per_record * timetable.chunk_records(record)
+    return columns["steps"] * timetable.chunk_steps(record) + per_record * timetable.chunk_records(
+        record
+    )
 
 
 def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:

@@ -98,14 +98,16 @@ def _committed(sweep: Sweep, folder: Folder) -> int:
 
 
 def _last_launch(folder: Folder) -> list[dict[str, Any]]:
-    """Events since the newest `launched`; a line that is being written is left out."""
+    """Events since the newest `launched`; lines that a crash or a reader cut short are left out."""
     if not folder.log.exists():
         return []
     events: list[dict[str, Any]] = []
-    for line in folder.log.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
+    for line in folder.log.read_text(errors="replace").splitlines():
+        try:
             event = json.loads(line)
-            events = [event] if event["event"] == "launched" else [*events, event]
+        except json.JSONDecodeError:
+            continue
+        events = [event] if event["event"] == "launched" else [*events, event]
     return events
 
 

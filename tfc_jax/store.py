@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tfc_jax import checkpoint as checkpoints
 from tfc_jax import files
@@ -200,11 +201,21 @@ class PackStore:
 
 def mark_failed(task: Task) -> None:
     """Stores that a pack could not be trained; what it committed stays, `tfc retry` goes on."""
+    folder = Folder(Path(task.out))
     facts = {"schedule": task.schedule, "pack_width": task.width, "program": task.program}
-    store = PackStore(Folder(Path(task.out)), task.pack, task.runs, task.record, facts)
+    known = facts | _stored_facts(folder.runs / f"{task.pack}.parquet")
+    store = PackStore(folder, task.pack, task.runs, task.record, known)
     checkpoint = store.recover()
     step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
     store.write_runs("failed", step, wall_s)
+
+
+def _stored_facts(rows: Path) -> dict[str, Any]:
+    """What a pack's rows say besides its keys, such as the data set it was started on."""
+    if not rows.exists():
+        return {}
+    columns = pq.read_table(rows, partitioning=None).to_pydict()
+    return {name: values for name, values in columns.items() if name not in KEYS}
 
 
 def _per_run(value: Any, n: int) -> Sequence[Any]:

@@ -1,7 +1,7 @@
 """What an executor asks of a worker, as one line of JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tfc_jax.config import Sweep
@@ -36,7 +36,7 @@ class Task:
             out=out,
             pack=pack.id,
             program=pack.program.id,
-            runs=pack.runs,
+            runs=tuple(replace(run, steps=sweep.steps) for run in pack.runs),
             width=pack.width,
             schedule=pack.schedule,
             record=sweep.record,

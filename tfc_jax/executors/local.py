@@ -184,5 +184,6 @@ class _Pool:
     def _listen(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
         for line in worker.process.stdout:
-            self.events.put((worker, json.loads(line)))
+            if line.endswith("\n"):  # else the worker was killed in the middle of it
+                self.events.put((worker, json.loads(line)))
         self.events.put((worker, None))
