@@ -174,7 +174,7 @@ def test_a_lane_holds_parameters_gradients_update_momentum_activations_and_recor
     program = cut(sweep).packs[0].program
     n_params = 64 * 16 + 16 * 16 + 16 * 10
     activations = 20 * (64 + 16 + 16 + 10)
-    records = 3 * timetable.LONGEST_CHUNK + 3  # loss, accuracy, prior_entropy
+    records = 3 * timetable.chunk_steps(sweep.record) + 3  # loss, accuracy, prior_entropy
     assert program.sizes.n_params == n_params
     assert program.lane_bytes(sweep.record) == 4 * (4 * n_params + activations + records)
 

@@ -177,7 +177,7 @@ def test_other_neighbours_and_another_lane_leave_a_run_as_it_was(schedule: Sched
 
 @on_both
 def test_a_diverging_neighbour_changes_no_bit(schedule: Schedule) -> None:
-    diverging = replace(A, learning_rate=1e6)
+    diverging = replace(A, learning_rate=1e30)  # at 1e6 its units may only die, which is finite
     packed = train(pack(schedule, (PACK[0], diverging, PACK[2])), 0, 24)
     assert np.isnan(packed.columns["loss"][1]).any()
     bad = packed.states[24].first_bad_step
@@ -269,7 +269,8 @@ def test_a_probe_evaluates_the_first_samples_without_training(schedule: Schedule
         z, _ = evaluate(state.params, state.model_state, data().scaled(x[:20]))
         loss = float(data_loss("cross_entropy", z, y[:20]))
         assert found[f"{part}_loss"][1] == pytest.approx(loss, rel=1e-5)  # as above
-        assert found[f"{part}_accuracy"][1] == accuracy(z, y[:20])
+        # A division by a known number may be compiled to a product with its reciprocal.
+        assert found[f"{part}_accuracy"][1] == pytest.approx(float(accuracy(z, y[:20])), rel=1e-6)
 
 
 def test_a_pack_without_probes_has_none() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfc_jax.record import PerDecade, Record
-from tfc_jax.timetable import LONGEST_CHUNK, Span, chunk_records, next_probe, spans
+from tfc_jax.timetable import Span, chunk_records, chunk_steps, next_probe, spans
 
 untimed = settings(deadline=None)
 records = st.builds(
@@ -22,7 +22,7 @@ def test_chunks_cover_every_step_once(record: Record, start: int, n_steps: int) 
     chunks = list(spans(record, start, start + n_steps))
     covered = [step for span in chunks for step in range(span.start, span.stop)]
     assert covered == list(range(start, start + n_steps))
-    assert all(0 < span.stop - span.start <= LONGEST_CHUNK for span in chunks)
+    assert all(0 < span.stop - span.start <= chunk_steps(record) for span in chunks)
 
 
 @given(records, steps, st.integers(0, 1500))
@@ -71,7 +71,7 @@ def test_the_first_chunk_is_the_densest_for_every_logarithmic_record() -> None:
         room = chunk_records(record)
         # Of room + 1 measured steps in a row, the last is out of the first one's chunk.
         spread = zip(measured, measured[room:], strict=False)
-        assert all(last - first >= LONGEST_CHUNK for first, last in spread), log
+        assert all(last - first >= chunk_steps(record) for first, last in spread), log
 
 
 def test_chunks_go_on_where_they_were_interrupted() -> None:

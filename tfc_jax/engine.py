@@ -134,4 +134,9 @@ class PackEngine:
     def _timetable(self, span: Span) -> Timetable:
         gaps = np.zeros(self.program.chunk_records, np.int32)
         gaps[: len(span.gaps)] = span.gaps
-        return Timetable(jnp.int32(span.lead), jnp.int32(len(span.measured)), jnp.asarray(gaps))
+        return Timetable(
+            start=jnp.int32(span.start),
+            lead=jnp.int32(span.lead),
+            n_records=jnp.int32(len(span.measured)),
+            gaps=jnp.asarray(gaps),
+        )

@@ -25,11 +25,13 @@ class Timetable(NamedTuple):
     """Which steps of a chunk are measured: `lead` bare steps, then records with gaps between.
 
     Attributes:
+      start: () int32, the chunk's first step.
       lead: () int32, bare steps before the first measured one.
       n_records: () int32, measured steps, at most M.
       gaps: (M,) int32, bare steps after each measured one.
     """
 
+    start: Array
     lead: Array
     n_records: Array
     gaps: Array
@@ -40,6 +42,9 @@ class Outputs(NamedTuple):
 
     every_step: Records
     measured: Records
+
+
+_State = tuple[Array, Carry, Outputs]
 
 
 @dataclass(frozen=True)
@@ -124,35 +129,35 @@ class Program:
     def _one_chunk(
         self, carry: Carry, hyper: Hyper, *, data: Data, timetable: Timetable
     ) -> tuple[Carry, Outputs]:
-        start, draw = carry.step, self._batches(carry, hyper, data)
+        draw = self._batches(timetable.start, hyper, data)
 
-        def bare(_: Array, state: tuple[Carry, Outputs]) -> tuple[Carry, Outputs]:
-            carry, out = state
-            position = carry.step - start
+        def bare(_: Array, state: _State) -> _State:
+            position, carry, out = state  # position: steps of the chunk so far, in every lane
             carry, row = self.trainer.step(carry, hyper, draw(position))
-            return carry, out._replace(every_step=_write(out.every_step, position, row))
+            out = out._replace(every_step=_write(out.every_step, position, row))
+            return position + 1, carry, out
 
-        def bare_steps(n: Array, state: tuple[Carry, Outputs]) -> tuple[Carry, Outputs]:
+        def bare_steps(n: Array, state: _State) -> _State:
             return lax.fori_loop(0, n, bare, state) if self.has_bare_steps else state
 
-        def measured(i: Array, state: tuple[Carry, Outputs]) -> tuple[Carry, Outputs]:
-            carry, out = state
-            position = carry.step - start
+        def measured(i: Array, state: _State) -> _State:
+            position, carry, out = state
             carry, row = self.trainer.measured_step(carry, hyper, draw(position))
             always = {name: row.pop(name) for name in out.every_step}
             out = Outputs(_write(out.every_step, position, always), _write(out.measured, i, row))
-            return bare_steps(timetable.gaps[i], (carry, out))
+            return bare_steps(timetable.gaps[i], (position + 1, carry, out))
 
-        state = bare_steps(timetable.lead, (carry, self._empty_outputs(carry, hyper, draw)))
-        if not self.trainer.metrics:
-            return state
-        return lax.fori_loop(0, timetable.n_records, measured, state)
+        state = (jnp.int32(0), carry, self._empty_outputs(carry, hyper, draw))
+        state = bare_steps(timetable.lead, state)
+        if self.trainer.metrics:
+            state = lax.fori_loop(0, timetable.n_records, measured, state)
+        return state[1:]
 
-    def _batches(self, carry: Carry, hyper: Hyper, data: Data) -> Callable[[Array], Batch]:
+    def _batches(self, start: Array, hyper: Hyper, data: Data) -> Callable[[Array], Batch]:
         """Draws the chunk's batches, and returns the function that gathers number `position`."""
         run, trainer = self.trainer.run, self.trainer
         n = data.x_train.shape[0]
-        indices = batch_indices(hyper.seed, carry.step, self.chunk_steps, n, run.batch_size)
+        indices = batch_indices(hyper.seed, start, self.chunk_steps, n, run.batch_size)
         labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, trainer.n_classes)
 
         def draw(position: Array) -> Batch:
@@ -209,4 +214,6 @@ def _buffers(shapes: Any, n: int) -> Any:
 
 def _write(buffers: Any, i: Array, rows: Any) -> Any:
     """Puts `rows` at index i of the leading axis."""
-    return jax.tree.map(lambda b, row: b.at[i].set(row), buffers, rows)
+    return jax.tree.map(
+        lambda b, row: lax.dynamic_update_index_in_dim(b, row, i, axis=0), buffers, rows
+    )

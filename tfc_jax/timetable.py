@@ -34,7 +34,9 @@ class Span:
 def spans(record: Record, start: int, stop: int) -> Iterator[Span]:
     """Cuts steps start..stop-1 into chunks that end wherever a probe is due."""
     while start < stop:
-        end = min(start + LONGEST_CHUNK, next_probe(record, start), stop)
+        end = min(start + LONGEST_CHUNK, stop)
+        if record.probes:
+            end = min(end, next_probe(record, start))
         measured = record.measured_steps(start, end) if record.metrics else ()
         yield Span(start, end, tuple(measured))
         start = end
@@ -45,8 +47,13 @@ def next_probe(record: Record, step: int) -> int:
     return (step // record.probe_every + 1) * record.probe_every
 
 
+def chunk_steps(record: Record) -> int:
+    """Returns the largest number of steps that a chunk can hold."""
+    return min(LONGEST_CHUNK, record.probe_every) if record.probes else LONGEST_CHUNK
+
+
 def chunk_records(record: Record) -> int:
     """Returns the largest number of measured steps that a chunk can hold (the first is densest)."""
     if not record.metrics:
         return 1
-    return max(len(record.measured_steps(0, LONGEST_CHUNK)), 1)
+    return max(len(record.measured_steps(0, chunk_steps(record))), 1)

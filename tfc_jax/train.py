@@ -13,6 +13,7 @@ from jax import Array
 from tfc_jax import registry
 from tfc_jax.keys import Run
 from tfc_jax.losses import accuracy, data_loss, prior_entropy
+from tfc_jax.metrics._rows import total_norm
 from tfc_jax.sampling import WEIGHTS, Batch, stream
 from tfc_jax.snapshot import Snapshot
 
@@ -183,7 +184,7 @@ class Trainer:
             updates=kernels(updates),
             labels=batch.y if self.n_classes else jnp.zeros(n_samples, jnp.int32),
             logit_dot_grad=logit_dot_grad,
-            grad_norm_total=optax.tree.norm(grads),
+            grad_norm_total=total_norm(jax.tree.leaves(grads)),
             n_classes=max(self.n_classes, 1),
             euler=self._architecture().euler_holds(self.run),
         )

@@ -112,7 +112,7 @@ def compiled_program(trainer: Trainer, record: Record, schedule: Schedule) -> Pr
     return Program(
         trainer=trainer,
         schedule=schedule,
-        chunk_steps=timetable.LONGEST_CHUNK,
+        chunk_steps=timetable.chunk_steps(record),
         chunk_records=timetable.chunk_records(record),
         has_bare_steps=record.every != 1 or not record.metrics,
         probes=record.probes,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tfc_jax.metrics import norms
+from tfc_jax.metrics._rows import total_norm
 from tfc_jax.snapshot import Snapshot
 
 Make = Callable[..., Snapshot]
@@ -109,3 +110,10 @@ def test_euler_gap_is_absent_where_the_identity_fails(make_snapshot: Make) -> No
 
 def test_the_total_gradient_norm_passes_through(snapshot: Snapshot) -> None:
     assert norms.compute(snapshot)["grad_norm_total"] == snapshot.grad_norm_total
+
+
+def test_the_norm_of_all_gradients_survives_where_their_squares_would_not() -> None:
+    tiny = (jnp.full((3, 4), 1e-25), jnp.full((2, 2), 2e-25), jnp.zeros((2, 3)))
+    exact = 1e-25 * np.sqrt(12 + 4 * 4)
+    assert float(total_norm(tiny)) == pytest.approx(exact, rel=1e-6)  # a few float32 roundings
+    assert np.isnan(total_norm((jnp.array([[1.0]]), jnp.array([[jnp.nan]]))))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import Array
 from scipy.special import erf
 
@@ -221,3 +222,14 @@ def test_batch_norm_removes_the_rise_of_cosines_with_depth() -> None:
     assert np.all(np.diff(plain) > 0.005)
     # Centred units have cosine -1/(B-1). Finite width leaves a few per cent, about 0.7/n.
     assert np.abs(normed / relu_map(-1 / (n_samples - 1)) - 1).max() < 0.03
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_norms_keep_their_digits_where_the_mean_is_far_above_the_spread(kind: str) -> None:
+    x = 1000 + np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    norm = mlp._norm(kind, 64, nnx.Rngs(0))
+    axis = 0 if kind == "batch" else 1
+    exact = np.asarray(x, np.float64)
+    exact = (exact - exact.mean(axis, keepdims=True)) / exact.std(axis, keepdims=True)
+    # The mean is rounded at 1000 eps = 6e-5; the one-pass variance would be off by 0.06 and more.
+    assert np.abs(mlp._apply_norm(norm, jnp.asarray(x), True) - exact).max() < 5e-4

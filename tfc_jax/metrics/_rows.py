@@ -165,6 +165,14 @@ def frobenius(tensors: Sequence[Array]) -> Array:
     return norm_n + 0 * norm_n
 
 
+def total_norm(tensors: Sequence[Array]) -> Array:
+    """Euclidean norm of all tensors together: (), as exact as `frobenius`."""
+    norms_n = frobenius(tensors)
+    largest = jnp.max(norms_n)
+    unit = jnp.where(largest == 0, 1, largest)
+    return largest * jnp.sqrt(jnp.sum((norms_n / unit) ** 2))
+
+
 def _safe_root(square: Array, rescaled: Callable[[Array], Array]) -> Array:
     """Square roots of sums of squares; those out of float32's range are summed again, rescaled.
 

@@ -116,10 +116,10 @@ def _linear(
 
 def _norm(kind: str, width: int, rngs: nnx.Rngs) -> nnx.BatchNorm | nnx.LayerNorm:
     if kind == "batch":
-        return nnx.BatchNorm(
-            width, momentum=0.9, rngs=rngs
-        )  # running statistics forget in 10 steps
-    return nnx.LayerNorm(width, rngs=rngs)
+        # Running statistics forget in 10 steps. The fast variance E[x^2] - E[x]^2 would drown in
+        # rounding where features have collapsed: there the mean is far larger than the spread.
+        return nnx.BatchNorm(width, momentum=0.9, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(width, use_fast_variance=False, rngs=rngs)
 
 
 def _apply_norm(norm: nnx.Module, a_BxH: Array, train: bool) -> Array:
