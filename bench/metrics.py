@@ -36,7 +36,7 @@ def main() -> None:
     for depth in options.depth:
         for width in options.width:
             run = Run(depth=depth, width=width, init_scale=0.8, batch_size=BATCH_SIZE)
-            variants = {"bare step": _trainer(run, ()).step}
+            variants: dict[str, Step] = {"bare step": _trainer(run, ()).step}
             for name, metrics in recorded.items():
                 variants[name] = _trainer(run, metrics).measured_step
             for schedule in options.schedule:

@@ -171,14 +171,16 @@ def test_a_deficit_of_1e_10_between_two_rows_is_resolved(make_snapshot: Make) ->
     assert found["feature_deficit"] == pytest.approx(expected, abs=1e-13)  # the documented error
 
 
-@pytest.mark.parametrize("batch", [100, 4096])
-def test_a_deficit_below_1e_10_in_a_batch_is_resolved(make_snapshot: Make, batch: int) -> None:
+@pytest.mark.parametrize(("batch", "n_classes"), [(100, K), (4096, 1)])
+def test_a_deficit_below_1e_10_in_a_batch_is_resolved(
+    make_snapshot: Make, batch: int, n_classes: int
+) -> None:
     rng = np.random.default_rng(9)
     rows = (1 + rng.random(256) + 7e-6 * rng.standard_normal((batch, 256))).astype(np.float32)
     unit = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None]
     expected = np.sum((unit - unit.mean(axis=0)) ** 2) / (batch - 1)
     assert 1e-12 < expected < 1e-10
-    found = measure(make_snapshot, rows, np.arange(batch) % K)
+    found = measure(make_snapshot, rows, np.arange(batch) % n_classes, n_classes)
     assert found["feature_deficit"] == pytest.approx(expected, abs=1e-13)  # the documented error
 
 

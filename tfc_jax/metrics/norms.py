@@ -53,7 +53,7 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
         "grad_norm_total": snapshot.grad_norm_total,
     }
     if snapshot.euler:
-        columns["euler_gap"] = _gap(snapshot) / weight_L / grad_L  # their product may underflow
+        columns["euler_gap"] = _gap(snapshot) / (weight_L * grad_L)
     return columns
 
 
