@@ -126,7 +126,7 @@ def losses(steps: pd.DataFrame, runs: pd.DataFrame) -> tuple[Floats, Floats]:
     if len(torn):
         raise InputError(
             f"{len(torn)} runs have gaps in their steps table (first: {', '.join(torn[:3])}). "
-            "Run `tfc fsck` on the results, then analyse again."
+            "Train them again with `tfc run SWEEP --fresh`, then analyse again."
         )
     return loss_RxT, length_R["size"].to_numpy(dtype=float)
 
@@ -138,14 +138,14 @@ def _observed_runs(results: Results, steps: pd.DataFrame) -> pd.DataFrame:
     if unknown:
         raise InputError(
             f"{results.path}: {len(unknown)} runs have no prior_loss (first: {unknown[0]}), "
-            "without which phase one has no threshold. Run `tfc fsck` on the results."
+            "without which phase one has no threshold. Train them with `tfc run` or `tfc retry`."
         )
     return runs
 
 
 def middle_records(results: Results, runs: pd.DataFrame) -> pd.DataFrame | None:
     """Rows run_id, step, feature_cos_between of each run's middle layer; None if not recorded."""
-    if not results.has("layers", SIMILARITY):
+    if runs.empty or not results.has("layers", SIMILARITY):
         return None
     frames = [
         results.layers(f"depth == {depth} and layer == {middle_layer(int(depth))}", [SIMILARITY])

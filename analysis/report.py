@@ -16,6 +16,7 @@ from analysis.conditions import describe, varied
 from analysis.overview import draw_curves
 from analysis.phases import SIMILARITY, middle_records, with_phases
 from analysis.survival import Survival, kaplan_meier
+from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS
 from tfc_jax.results import Results
 
@@ -75,6 +76,8 @@ def results_page(results: Results) -> str:
     page is right while a sweep is still running.
     """
     runs = results.runs
+    if runs.empty:
+        raise InputError(f"{results.path}: no run has started yet. Train with `tfc run` first.")
     phases = with_phases(results, fresh=True)
     keys = varied(runs, [key for key in KEYS if key != "steps"])
     rows = [_row(name, group, phases) for name, group in _grouped(runs, keys).items()]

@@ -1,13 +1,11 @@
 """`tfc_jax.run`: the same as `tfc run`, from Python."""
 
-import os
 from pathlib import Path
 
 from tfc_jax import devices
 from tfc_jax.config import Sweep, load_sweep
-from tfc_jax.executors import local
 from tfc_jax.executors.local import Interrupt
-from tfc_jax.launch import Options, launch
+from tfc_jax.launch import Options, launch, prepare_process
 from tfc_jax.layout import Folder
 from tfc_jax.results import Results, open_results
 from tfc_jax.timetable import Schedule
@@ -39,8 +37,6 @@ def run(
     folder = Folder(Path(out) if out is not None else Path("results") / sweep.name)
     options = Options(workers=workers, pack_width=pack_width, schedule=schedule)
     found = devices.find()
-    if workers == 0 and found.platform == "cpu":
-        for name, value in local.cpu_environment().items():
-            os.environ.setdefault(name, value)
+    prepare_process(options, found)
     launch(sweep, folder, options, found, lambda event: None, Interrupt())
     return open_results(folder.root)

@@ -64,6 +64,7 @@ Workers = Annotated[
 ]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also every event, as JSON.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and the result.")]
 
 
@@ -122,7 +123,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    print_table(estimate.HEADINGS, [row.values() for row in rows])
+    print_table(list(rows[0]), [row.values() for row in rows])
     typer.echo(estimate.summary(planned, workers or len(found.ids)))
 
 
@@ -149,6 +150,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete stored results first.")] = False,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Same as tfc plan.")] = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train what is missing: resumes what is unfinished, skips what is done."""
     loaded = _load_all(sweeps, set_, filter_, limit)
@@ -167,7 +169,7 @@ def run(
         fresh=fresh,
         given=given,
     )
-    _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet)
+    _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet, verbose)
 
 
 @app.command()
@@ -277,7 +279,10 @@ def report(
 
     opened = open_results(results)
     target = out or results / "report.html"
-    target.write_text(results_page(opened))
+    try:
+        target.write_text(results_page(opened))
+    except OSError as error:
+        refuse(f"{target}: cannot be written ({error.strerror}). Give another --out.")
     typer.echo(str(target))
 
 
@@ -305,21 +310,24 @@ def prepare(name: Annotated[str, typer.Argument(help="mnist, fashion_mnist, cifa
     typer.echo(f"{name}: ready")
 
 
-def _train(sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool) -> None:
+def _train(
+    sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool, verbose: bool = False
+) -> None:
     """Plans all sweeps before the first one trains, so that bad input is refused at once."""
     from rich.console import Console
 
     from tfc_jax import devices
-    from tfc_jax.launch import launch, plan_sweep
+    from tfc_jax.launch import launch, plan_sweep, prepare_process
     from tfc_jax.progress import Display
 
     found = devices.find()
+    prepare_process(options, found)
     for sweep, folder in sweeps:
         plan_sweep(sweep, folder, options, found)
     code = 0
     with interruptible() as interrupt:
         for sweep, folder in sweeps:
-            with Display(Console(stderr=True), quiet) as display:
+            with Display(Console(stderr=True), quiet, verbose) as display:
                 counts = launch(sweep, folder, options, found, display, interrupt)
             known = ("done", "diverged", "running", "failed", "pending")
             summary = ", ".join(f"{counts[name]} {name}" for name in known if counts[name])

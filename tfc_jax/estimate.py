@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from tfc_jax.plan import Pack, Plan
+from tfc_jax.plan import SPEEDS, Pack, Plan
 from tfc_jax.progress import duration
 
 HEADINGS = (
@@ -47,7 +47,7 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
     record, steps = plan.sweep.record, plan.sweep.steps
     first, run = packs[0], packs[0].program.run
     n_runs = sum(len(pack.runs) for pack in packs)
-    seconds = _seconds([pack for pack in packs if not pack.failed], plan, n_workers)
+    seconds = _seconds(packs, plan, n_workers)
     size = sum(pack.disk_bytes(record, steps) for pack in packs)
     return [
         program_id,
@@ -65,9 +65,13 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
 
 
 def _seconds(packs: Iterable[Pack], plan: Plan, n_workers: int) -> float:
-    """Time of packs shared by workers; a guide, not a promise, and without compilation."""
+    """Time of packs shared by workers, the first compilation included; a guide, no promise."""
     steps, record = plan.sweep.steps, plan.sweep.record
-    return sum(pack.seconds(record, steps, plan.platform) for pack in packs) / n_workers
+    unfinished = {pack.id for pack in plan.unfinished}
+    left = [pack for pack in packs if pack.id in unfinished]
+    programs = {pack.program.id for pack in left}
+    training = sum(pack.seconds(record, steps, plan.platform) for pack in left) / n_workers
+    return training + len(programs) * SPEEDS[plan.platform].compile_s
 
 
 def _measured_bytes(pack: Pack, plan: Plan) -> float:

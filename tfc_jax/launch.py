@@ -59,6 +59,14 @@ class Options:
     given: Mapping[str, Any] | None = None
 
 
+def prepare_process(options: Options, found: Devices) -> None:
+    """Gives this process a worker's environment if it is to train; before JAX is imported."""
+    if options.workers == 0:
+        device = local.worker_environment(found.platform, found.ids[0])
+        for name, value in (device | worker_settings(options)).items():
+            os.environ.setdefault(name, value)
+
+
 def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -> Plan:
     """Returns what a launch would do now; reads the runs table, writes nothing.
 
@@ -174,12 +182,13 @@ def worker_settings(options: Options) -> dict[str, str]:
     """Environment of every worker: the compile cache, and determinism where asked for."""
     cache = Path(os.environ.get("TFC_CACHE", Path.home() / ".cache" / "tfc_jax")) / "xla"
     _drop_half_entries(cache)
-    settings = {
+    defaults = {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**31),  # with a size, JAX locks the cache
     }
+    settings = {name: os.environ.get(name, value) for name, value in defaults.items()}
     if options.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         settings["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

@@ -36,13 +36,14 @@ class Speed:
     step_s: float
     layer_s: float
     flops_per_s: float
+    compile_s: float  # of one program; each worker compiles the programs it meets
 
 
 # The CPU's was measured on one core (AVX-512, digits, widths 32 to 256); the others are guesses.
 SPEEDS = {
-    "cpu": Speed(1e-5, 5e-6, 1.5e11),
-    "gpu": Speed(1e-4, 5e-5, 2e13),
-    "tpu": Speed(1e-4, 5e-5, 4e13),
+    "cpu": Speed(1e-5, 5e-6, 1.5e11, 6.0),
+    "gpu": Speed(1e-4, 5e-5, 2e13, 30.0),
+    "tpu": Speed(1e-4, 5e-5, 4e13, 30.0),
 }
 # Measured share of a bare step that the default metric families add to a measured one.
 METRICS_COST = 0.5
@@ -79,15 +80,23 @@ class ProgramPlan:
         """Arithmetic of one bare step of one run."""
         return self.run.batch_size * self.sizes.flops_per_sample
 
-    def lane_bytes(self, record: Record) -> float:
-        """Device memory of one lane: parameters, gradients, update, buffers, records."""
-        s = self.sizes
-        slots = 3 + self.has_momentum + 2 * (self.run.optimizer == "adam")
-        copies = 4 if record.metrics else 1  # features, their gradients, deltas
-        activations = copies * self.run.batch_size * s.activations_per_sample
+    def state_bytes(self, record: Record) -> float:
+        """Device memory that every lane holds all the time: parameters, buffers, records."""
+        slots = 1 + self.has_momentum + 2 * (self.run.optimizer == "adam")
         return FLOAT_BYTES * (
-            slots * s.n_params + activations + values_per_chunk(record, self.run.depth)
+            slots * self.sizes.n_params + values_per_chunk(record, self.run.depth)
         )
+
+    def work_bytes(self, record: Record) -> float:
+        """Device memory of a lane while it trains: gradients, update, activations, batches."""
+        copies = 4 if record.metrics else 1  # features, their gradients, deltas
+        activations = copies * self.run.batch_size * self.sizes.activations_per_sample
+        indices = timetable.chunk_steps(record) * self.run.batch_size
+        return FLOAT_BYTES * (2 * self.sizes.n_params + activations + indices)
+
+    def lane_bytes(self, record: Record) -> float:
+        """Device memory of one lane in all."""
+        return self.state_bytes(record) + self.work_bytes(record)
 
     def width(self, record: Record, platform: str, max_memory: float | None) -> int:
         """The default pack width: the largest power of two within the platform's budget."""
@@ -132,8 +141,11 @@ class Pack:
         return pack_id(run.run_id for run in self.runs)
 
     def device_bytes(self, record: Record) -> float:
-        """Device memory while training: every lane's state, and one data set."""
-        return self.program.shared_bytes + self.width * self.program.lane_bytes(record)
+        """Device memory while training; of `mapped` lanes, only one works at a time."""
+        program = self.program
+        working = self.width if self.schedule == "lockstep" else 1
+        lanes = self.width * program.state_bytes(record) + working * program.work_bytes(record)
+        return program.shared_bytes + lanes
 
     def flops(self, record: Record, steps: int) -> float:
         """Arithmetic of the steps that are missing."""
@@ -152,7 +164,8 @@ class Pack:
     def disk_bytes(self, record: Record, steps: int) -> float:
         """Parquet, the last checkpoint and the final weights."""
         values = values_stored(record, steps, self.program.run.depth)
-        states = self.width * self.program.sizes.n_params * (2 + self.program.has_momentum)
+        slots = 2 + self.program.has_momentum + 2 * (self.program.run.optimizer == "adam")
+        states = self.width * self.program.sizes.n_params * slots
         return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
 
 

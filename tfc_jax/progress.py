@@ -1,5 +1,6 @@
 """What the user sees while a sweep trains: one line per pack."""
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +18,16 @@ class _Line:
     """Progress of one pack in this launch."""
 
     pack: Pack
-    began: float
+    began: float  # when its rate begins: after the first chunk, which compiles
     first_step: int
     step: int
+    is_compiled: bool = False
     task: TaskID | None = None
     printed: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Run-steps per second in this launch, compilation included."""
+        """Run-steps per second since the first chunk; 0 before."""
         elapsed = time.monotonic() - self.began
         return len(self.pack.runs) * (self.step - self.first_step) / max(elapsed, 1e-9)
 
@@ -38,8 +40,8 @@ class _Line:
 class Display:
     """A context that turns events into live lines on a terminal, plain lines elsewhere."""
 
-    def __init__(self, console: Console, quiet: bool) -> None:
-        self._console, self._quiet = console, quiet
+    def __init__(self, console: Console, quiet: bool, verbose: bool = False) -> None:
+        self._console, self._quiet, self._verbose = console, quiet, verbose
         self._plan: Plan | None = None
         self._lines: dict[str, _Line] = {}
         self._finished = 0
@@ -59,6 +61,8 @@ class Display:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Takes one event of a launch."""
+        if self._verbose and event["event"] != "planned":
+            self._say(json.dumps(event))
         getattr(self, f"_on_{event['event']}")(event)
 
     def _on_planned(self, event: dict[str, Any]) -> None:
@@ -80,6 +84,8 @@ class Display:
     def _on_step(self, event: dict[str, Any]) -> None:
         line = self._lines[event["pack"]]
         line.step = event["step"]
+        if not line.is_compiled:
+            line.is_compiled, line.began, line.first_step = True, time.monotonic(), line.step
         assert self._plan is not None
         assert line.task is not None
         self._live.update(line.task, completed=line.step, rest=self._rest(line))

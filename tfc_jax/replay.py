@@ -3,9 +3,10 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from tfc_jax import store
 from tfc_jax.devices import Devices
@@ -98,27 +99,43 @@ def _train(task: Task, found: Devices) -> None:
 
 
 def _compare(stored: Results, again: Results, run_id: str, tables: list[str]) -> Comparison:
-    where = f'run_id == "{run_id}"'
-    pairs = {table: (stored.table(table, where), again.table(table, where)) for table in tables}
-    values = differing = 0
-    largest, places = 0.0, []
-    for table, (old, new) in pairs.items():
-        for column in old.columns:
-            n, size = _differences(old[column], new[column])
-            values, differing, largest = values + len(old), differing + n, max(largest, size)
-            places += [f"{table}.{column}: {n} values"] if n else []
-    return Comparison(values, differing, largest, tuple(places[:10]))
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for table in tables:
+        old, new = (results.arrow(table, run_id) for results in (stored, again))
+        pairs |= {f"{table}.{name}": (old[name], new[name]) for name in old.column_names}
+    if stored.run(run_id)["status"] in ("done", "diverged"):
+        weights, trained = (results.params(run_id) for results in (stored, again))
+        pairs |= {f"params/{name}": (weights[name], trained[name]) for name in weights}
+    found = {name: _differences(_column(a), _column(b)) for name, (a, b) in pairs.items()}
+    where = [f"{name}: {n} values" for name, (_, n, _) in found.items() if n]
+    return Comparison(
+        values=sum(n for n, _, _ in found.values()),
+        differing=sum(n for _, n, _ in found.values()),
+        largest=max((size for _, _, size in found.values()), default=0.0),
+        where=tuple(where[:10]),
+    )
 
 
-def _differences(old: pd.Series, new: pd.Series) -> tuple[int, float]:
-    """Returns how many values differ in a bit, and by how much at most."""
-    if len(old) != len(new):
-        return max(len(old), len(new)), float("inf")
-    if old.dtype != np.float32:
-        return int((old.to_numpy() != new.to_numpy()).sum()), 0.0
-    a, b = old.to_numpy(), new.to_numpy()
-    is_different = (a.view(np.uint32) != b.view(np.uint32)) & ~(np.isnan(a) & np.isnan(b))
-    if not is_different.any():
-        return 0, 0.0
+def _column(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns values and where they are null, flat; nulls hold zeros."""
+    if isinstance(values, np.ndarray):
+        return values.ravel(), np.zeros(values.size, bool)
+    null = values.is_null().to_numpy()
+    zero = "" if pa.types.is_string(values.type) else 0
+    return values.fill_null(zero).to_numpy(), null
+
+
+def _differences(
+    old: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]
+) -> tuple[int, int, float]:
+    """Returns how many values there are, how many differ in a bit, and by how much at most."""
+    (a, a_null), (b, b_null) = old, new
+    if len(a) != len(b):
+        return len(a), max(len(a), len(b)), float("inf")
+    if a.dtype != np.float32:
+        return len(a), int(((a != b) | (a_null != b_null)).sum()), 0.0
+    both_nan = np.isnan(a) & np.isnan(b)
+    differs = ((a.view(np.uint32) != b.view(np.uint32)) & ~both_nan) | (a_null != b_null)
     with np.errstate(invalid="ignore"):
-        return int(is_different.sum()), float(np.nanmax(np.abs(a - b)[is_different]))
+        gaps = np.abs(a - b)[differs]
+    return len(a), int(differs.sum()), float(gaps[np.isfinite(gaps)].max(initial=0.0))

@@ -15,6 +15,8 @@ from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
 
+ROW_KEYS = ("run_id", "step", "layer")
+
 
 def open_results(path: str | Path) -> "Results":
     """Opens `results/<name>` for reading, also while a sweep is writing to it.
@@ -122,7 +124,7 @@ class Results:
           InputError: an unknown table, column or name in `where`.
         """
         schema = self._columns(name)
-        keys = [c for c in ("run_id", "step", "layer") if c in schema]
+        keys = [c for c in ROW_KEYS if c in schema]
         wanted = keys + [c for c in (columns if columns is not None else schema) if c not in keys]
         condition = self._condition(where, {*schema, *self.runs.columns})
         used = condition.names if condition else frozenset()
@@ -143,6 +145,13 @@ class Results:
 
     def _condition(self, where: str | None, names: set[str]) -> expression.Expression | None:
         return expression.parse(where, names) if where else None
+
+    def arrow(self, table: str, run_id: str) -> pa.Table:
+        """Returns the rows of one run, in step order, as stored: null is not NaN here."""
+        run = self.runs[self.runs["run_id"] == run_id]
+        rows = self._load(self._parts(table, run), None)
+        mine = rows.filter(pc.equal(rows["run_id"], run_id))
+        return mine.sort_by([(key, "ascending") for key in ROW_KEYS if key in mine.schema.names])
 
     def has(self, table: str, column: str) -> bool:
         """Whether the sweep records this column."""

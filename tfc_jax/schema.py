@@ -54,9 +54,19 @@ OUTCOMES = (
     Column("schedule", "runs", "", "lockstep or mapped", "string"),
     Column("pack_width", "runs", "lanes", "lanes of the compiled program", "int64"),
     Column("dataset_sha256", "runs", "", "fingerprint of the arrays trained on", "string"),
-    Column("tfc_version", "runs", "", "version of tfc_jax", "string"),
-    Column("jax_version", "runs", "", "version of jax", "string"),
-    Column("device_kind", "runs", "", "device that trained the run", "string"),
+    Column(
+        "tfc_version", "runs", "", "version of tfc_jax; several where a resume changed it", "string"
+    ),
+    Column(
+        "jax_version", "runs", "", "version of jax; several where a resume changed it", "string"
+    ),
+    Column(
+        "device_kind",
+        "runs",
+        "",
+        "device that trained the run; several where a resume changed it",
+        "string",
+    ),
     Column("wall_s", "runs", "seconds", "time of the pack divided by its runs", "float64"),
 )
 

@@ -15,7 +15,7 @@ from tfc_jax.results import Results
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
 WATCH_SECONDS = 2.0
-SILENT_SECONDS = 120.0  # a longer silence in the log means that nobody is training
+SILENT_SECONDS = 600.0  # a longer silence in the log means that nobody is training
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Status:
     Attributes:
       counts: runs by status.
       committed_steps, total_steps: run-steps.
-      eta_s: seconds left at the rate of the last launch; None when nobody is training.
+      training: whether the newest launch goes on, by its log.
+      eta_s: seconds left at the rate of the newest launch; None while there is no rate.
       last_event_s: seconds since the last log entry; None without a log.
       errors: of failed packs, newest launch only.
     """
@@ -34,6 +35,7 @@ class Status:
     counts: dict[str, int]
     committed_steps: int
     total_steps: int
+    training: bool
     eta_s: float | None
     last_event_s: float | None
     errors: tuple[str, ...]
@@ -43,8 +45,9 @@ class Status:
         counts = ", ".join(f"{n} {status}" for status, n in self.counts.items() if n)
         share = 100 * self.committed_steps / self.total_steps
         lines = [f"{self.name}: {counts}", f"committed: {share:.1f} % of the run-steps"]
-        if self.eta_s is not None:
-            lines.append(f"training now; about {duration(self.eta_s)} left")
+        if self.training:
+            left = f"about {duration(self.eta_s)} left" if self.eta_s is not None else "no rate yet"
+            lines.append(f"training now; {left}")
         elif self.last_event_s is not None:
             lines.append(f"nobody is training; last event {duration(self.last_event_s)} ago")
         return "\n".join([*lines, *self.errors])
@@ -64,6 +67,7 @@ def read_status(folder: Folder) -> Status:
     counts: Counter[str] = count_by_status(sweep, folder)
     events = _last_launch(folder)
     age = time.time() - events[-1]["time"] if events else None
+    training = age is not None and events[-1]["event"] != "ended" and age < SILENT_SECONDS
     committed = _committed(sweep, folder)
     total = len(sweep.runs) * sweep.steps
     return Status(
@@ -71,7 +75,8 @@ def read_status(folder: Folder) -> Status:
         counts={status: counts[status] for status in STATUSES},
         committed_steps=committed,
         total_steps=total,
-        eta_s=_eta(events, folder, sweep, total) if age is not None else None,
+        training=training,
+        eta_s=_eta(events, folder, sweep, total) if training else None,
         last_event_s=age,
         errors=tuple(f"pack {e['pack']}: {e['error']}" for e in events if e["event"] == "failed"),
     )
@@ -114,8 +119,6 @@ def _last_launch(folder: Folder) -> list[dict[str, Any]]:
 def _eta(events: list[dict[str, Any]], folder: Folder, sweep: Sweep, total: int) -> float | None:
     """Remaining run-steps over the rate of this launch, from the newest step of each pack."""
     first, last = events[0], events[-1]
-    if last["event"] == "ended" or time.time() - last["time"] > SILENT_SECONDS:
-        return None
     sizes = Results(folder).runs.groupby("pack").size()
     began = {e["pack"]: e["step"] for e in events if e["event"] == "started"}
     newest = {e["pack"]: e["step"] for e in events if e["event"] == "step"}

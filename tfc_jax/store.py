@@ -203,15 +203,16 @@ def mark_failed(task: Task) -> None:
     """Stores that a pack could not be trained; what it committed stays, `tfc retry` goes on."""
     folder = Folder(Path(task.out))
     facts = {"schedule": task.schedule, "pack_width": task.width, "program": task.program}
-    known = facts | _stored_facts(folder.runs / f"{task.pack}.parquet")
+    known = facts | stored_facts(folder, task.pack)
     store = PackStore(folder, task.pack, task.runs, task.record, known)
     checkpoint = store.recover()
     step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
     store.write_runs("failed", step, wall_s)
 
 
-def _stored_facts(rows: Path) -> dict[str, Any]:
-    """What a pack's rows say besides its keys, such as the data set it was started on."""
+def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:
+    """What a pack's rows say besides its keys, one list per column, such as versions."""
+    rows = folder.runs / f"{pack}.parquet"
     if not rows.exists():
         return {}
     columns = pq.read_table(rows, partitioning=None).to_pydict()

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,7 @@ from tfc_jax.plan import ProgramPlan
 from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
-from tfc_jax.store import PackStore, mark_failed
+from tfc_jax.store import PackStore, mark_failed, stored_facts
 from tfc_jax.task import Task
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Trainer
@@ -47,7 +47,9 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
       should_stop: polled once per chunk.
     """
     engine, facts = prepare(task)
-    store = PackStore(Folder(Path(task.out)), task.pack, task.runs, task.record, facts)
+    folder = Folder(Path(task.out))
+    facts |= _trained_by(facts, stored_facts(folder, task.pack))
+    store = PackStore(folder, task.pack, task.runs, task.record, facts)
     checkpoint = store.recover()
     carry, step, wall_s = engine.init(), 0, 0.0
     if checkpoint:
@@ -76,6 +78,16 @@ def prepare(task: Task) -> tuple[PackEngine, dict[str, Any]]:
     program = compiled_program(_trainer(plan, task.record), task.record, task.schedule)
     arrays = device_data(dataset, run.scaling)
     return PackEngine(program, task.record, task.runs, task.width, arrays), _facts(task, plan)
+
+
+def _trained_by(now: Mapping[str, Any], stored: Mapping[str, list[Any]]) -> dict[str, str]:
+    """Versions and devices that trained a pack, in order, joined by "; " where they changed."""
+    told = {}
+    for name in ("tfc_version", "jax_version", "device_kind"):
+        before = (stored.get(name) or [None])[0]
+        history = before.split("; ") if before else []
+        told[name] = "; ".join(dict.fromkeys([*history, now[name]]))
+    return told
 
 
 @cache
@@ -195,8 +207,12 @@ def serve(task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
     try:
         finished = train_pack(task, report, should_stop)
     except Exception as error:
-        mark_failed(task)
-        report(failure(task, error))
+        event = failure(task, error)
+        try:
+            mark_failed(task)
+        except OSError as second:  # a full disk, say: the first error must still be told
+            event["error"] += f", and this could not be stored ({second})"
+        report(event)
     else:
         report({"event": "finished" if finished else "stopped", "pack": task.pack})
 

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from analysis import marks, style
 from analysis.curves import matrix, smooth, thin
 from analysis.phases import with_phases
-from tfc_jax.results import Results
 from analysis.stats import median_interval
 from analysis.survival import Survival, kaplan_meier
+from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("depth",)
 

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from analysis import marks, style
 from analysis.conditions import departures
 from analysis.phases import with_phases
-from tfc_jax.results import Results
 from analysis.stats import holm, median_interval
 from analysis.survival import kaplan_meier, stratified_logrank
+from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("operations",)
 KEYS = ("norm", "momentum", "learning_rate", "init_scale", "weight_decay")

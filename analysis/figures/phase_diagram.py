@@ -23,8 +23,8 @@ from matplotlib.patches import Patch
 from analysis import style
 from analysis.curves import Floats
 from analysis.phases import with_phases
-from tfc_jax.results import Results
 from analysis.survival import kaplan_meier
+from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("phase_diagram",)
 AXES = ("init_scale", "learning_rate")

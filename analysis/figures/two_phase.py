@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.curves import matrix, middle_layer, smooth, thin
 from analysis.phases import with_phases
-from tfc_jax.results import Results
 from analysis.stats import median_interval
 from analysis.survival import Survival, kaplan_meier
+from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("two_phase",)
 PANELS = {
@@ -81,9 +81,7 @@ def _similarities(panels: list[Axes], sweep: Results, run_ids: list[str], depth:
             _curve(axes, frame, column, run_ids, thick=layer == middle, **line)
         if layer == middle:
             label = f"layer {middle}, all pairs"
-            _curve(
-                panels[0], frame, "feature_cos", run_ids, linestyle="--", label=label, **line
-            )
+            _curve(panels[0], frame, "feature_cos", run_ids, linestyle="--", label=label, **line)
     for axes, name in zip(panels, PANELS.values(), strict=True):
         axes.set_ylabel(f"cosine of {name}")
     panels[0].legend(loc="lower left")
@@ -119,8 +117,7 @@ def _mark(axes: Axes, boundary: Survival) -> None:
 def _name(axes: Axes, boundary: Survival) -> None:
     if np.isfinite(boundary.median):
         axes.annotate(
-            f"end of phase one:\n{boundary.median:.0f} "
-            f"({boundary.low:.0f} to {boundary.high:.0f})",
+            f"end of phase one:\n{boundary.median:.0f} ({boundary.low:.0f} to {boundary.high:.0f})",
             (boundary.low, 0.06),
             xycoords=("data", "axes fraction"),
             xytext=(-6, 0),

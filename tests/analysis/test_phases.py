@@ -179,7 +179,7 @@ def test_a_missing_step_is_refused(
     (part,) = (tmp_path / "steps").iterdir()
     table = pq.read_table(part)
     pq.write_table(table.filter(np.arange(400 * runs) != 77), part)
-    with pytest.raises(InputError, match=r"1 runs have gaps.*tfc fsck"):
+    with pytest.raises(InputError, match=r"1 runs have gaps.*--fresh"):
         analyse(open_results(tmp_path))
 
 

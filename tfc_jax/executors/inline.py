@@ -12,7 +12,8 @@ def execute(
 ) -> None:
     """Trains one task after another.
 
-    For bit-exact numbers the process must have started JAX with `local.cpu_environment()`.
+    For bit-exact numbers JAX must have started here in a worker's environment
+    (launch.prepare_process).
     """
     from tfc_jax.worker import serve  # starts JAX
 

@@ -7,11 +7,13 @@ two pinned workers outrun one process with two threads.
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -59,12 +61,12 @@ def execute(
       on_event: called in this thread with `started`, `step`, `finished`, `stopped`, `failed`.
       interrupt: watched all the time.
     """
-    pool = _Pool(deque(tasks), settings, on_event)
+    pool = _Pool(deque(tasks), settings, on_event, interrupt)
     devices = settings.devices
     try:
         for index in range(min(settings.n_workers, len(tasks))):
             pool.start(worker_environment(devices.platform, devices.ids[index % len(devices.ids)]))
-        pool.serve(interrupt)
+        pool.serve()
     finally:
         pool.end()
 
@@ -93,11 +95,9 @@ class _Worker:
     def send(self, line: str) -> None:
         """A worker that is gone is noticed by the end of its output, not here."""
         assert self.process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
 
 
 @dataclass
@@ -105,6 +105,7 @@ class _Pool:
     tasks: deque[Task]
     settings: Settings
     on_event: OnEvent
+    interrupt: Interrupt
     workers: list[_Worker] = field(default_factory=list)
     events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
 
@@ -124,14 +125,13 @@ class _Pool:
         threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
         self._give_task(worker)
 
-    def serve(self, interrupt: Interrupt) -> None:
+    def serve(self) -> None:
         while any(worker.task for worker in self.workers):
             for worker, event in self._arrived():
                 self._handle(worker, event)
-            if interrupt.level >= 1:
-                self.tasks.clear()
+            if self.interrupt.level >= 1:
                 self._ask_to_stop()
-            if interrupt.level >= 2:
+            if self.interrupt.level >= 2:
                 return
 
     def end(self) -> None:
@@ -140,7 +140,8 @@ class _Pool:
             if worker.task is not None:
                 worker.process.kill()
             if worker.process.stdin is not None:
-                worker.process.stdin.close()
+                with suppress(BrokenPipeError):  # what was left to send is of no use any more
+                    worker.process.stdin.close()
         for worker in self.workers:
             worker.process.wait()
 
@@ -159,19 +160,23 @@ class _Pool:
             self._give_task(worker)
 
     def _bury(self, worker: _Worker) -> None:
-        """A worker died in the middle of a pack: the pack failed, another worker goes on."""
+        """A worker died with a pack in hand: the pack failed, another worker goes on."""
         code = worker.process.wait()
         self.workers.remove(worker)
         if worker.task is None:
             return
-        mark_failed(worker.task)
-        error = f"the worker process ended with code {code} in the middle of the pack"
+        error = f"its worker process ended with {_ending(code)}"
+        try:
+            mark_failed(worker.task)
+        except OSError as second:  # a full disk, say: the first error must still be told
+            error += f", and this could not be stored ({second})"
         self.on_event({"event": "failed", "pack": worker.task.pack, "error": error})
-        if self.tasks:
+        if self.tasks and not self.interrupt.level:
             self.start(worker.environment)
 
     def _give_task(self, worker: _Worker) -> None:
-        worker.task = self.tasks.popleft() if self.tasks else None
+        wanted = self.tasks and not self.interrupt.level
+        worker.task = self.tasks.popleft() if wanted else None
         if worker.task is not None:
             worker.send(worker.task.to_json())
 
@@ -183,7 +188,13 @@ class _Pool:
 
     def _listen(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
-        for line in worker.process.stdout:
-            if line.endswith("\n"):  # else the worker was killed in the middle of it
-                self.events.put((worker, json.loads(line)))
+        with worker.process.stdout as lines:
+            for line in lines:
+                with suppress(json.JSONDecodeError):  # cut short by a kill, or printed by a library
+                    self.events.put((worker, json.loads(line)))
         self.events.put((worker, None))
+
+
+def _ending(code: int) -> str:
+    """Returns how a process ended, in words."""
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
