@@ -1,4 +1,4 @@
-"""A replay sees every stored value, null and weight; versions of all that trained a pack are kept."""
+"""A replay sees every value, null and weight; all versions that trained a pack are kept."""
 
 from pathlib import Path
 
