@@ -407,7 +407,7 @@ def test_half_an_entry_of_the_compile_cache_is_dropped(
 def listen(lines: str) -> list[dict[str, Any] | None]:
     """What the pool hears from a worker that says `lines` and ends."""
     nothing: Any = None
-    pool: Any = local._Pool(tasks=nothing, settings=nothing, on_event=nothing)
+    pool: Any = local._Pool(nothing, nothing, nothing, nothing)
     pool._listen(SimpleNamespace(process=SimpleNamespace(stdout=io.StringIO(lines))))
     return [pool.events.get_nowait()[1] for _ in range(pool.events.qsize())]
 

@@ -50,7 +50,11 @@ def test_null_is_not_nan_and_signs_of_zero_count() -> None:
 
 def test_a_pack_resumed_under_another_version_names_both() -> None:
     now = {"tfc_version": "0.1.0", "jax_version": "0.11.0", "device_kind": "cpu", "program": "p"}
-    stored = {"tfc_version": ["0.1.0"], "jax_version": ["0.10.2"], "device_kind": [None]}
+    stored: dict[str, list[str | None]] = {
+        "tfc_version": ["0.1.0"],
+        "jax_version": ["0.10.2"],
+        "device_kind": [None],
+    }
     assert _trained_by(now, stored) == {
         "tfc_version": "0.1.0",
         "jax_version": "0.10.2; 0.11.0",
