@@ -395,6 +395,7 @@ def test_half_an_entry_of_the_compile_cache_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TFC_CACHE", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     (tmp_path / "xla").mkdir()
     for name in ("whole-cache", "whole-atime", "half-cache"):
         (tmp_path / "xla" / name).touch()

@@ -176,7 +176,12 @@ def test_a_lane_holds_parameters_gradients_update_momentum_activations_and_recor
     activations = 20 * (64 + 16 + 16 + 10)
     records = 3 * timetable.chunk_steps(sweep.record) + 3  # loss, accuracy, prior_entropy
     assert program.sizes.n_params == n_params
-    assert program.lane_bytes(sweep.record) == 4 * (4 * n_params + activations + records)
+    indices = 20 * timetable.chunk_steps(sweep.record)
+    assert program.state_bytes(sweep.record) == 4 * (2 * n_params + records)
+    assert program.work_bytes(sweep.record) == 4 * (2 * n_params + activations + indices)
+    mapped, lockstep = (cut(sweep, width=8, schedule=s).packs[0] for s in ("mapped", "lockstep"))
+    one_at_a_time = lockstep.device_bytes(sweep.record) - mapped.device_bytes(sweep.record)
+    assert one_at_a_time == 7 * program.work_bytes(sweep.record)
 
 
 def test_max_memory_narrows_new_packs(sweep: Sweep) -> None:
@@ -192,7 +197,7 @@ def test_too_little_memory_is_refused_with_what_is_needed(sweep: Sweep) -> None:
     with pytest.raises(InputError, match=r"--max-memory: 0.00 GiB is allowed.*--pack-width"):
         cut(sweep, width=None, max_memory=2**10)
     with pytest.raises(InputError, match="--max-memory"):
-        cut(sweep, width=2**15, max_memory=2**28)
+        cut(sweep, width=2**15, schedule="lockstep", max_memory=2**28)
 
 
 def test_everything_that_does_not_fit_its_data_is_said_at_once(tmp_path: Path) -> None:
