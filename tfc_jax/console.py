@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -70,8 +71,15 @@ def print_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) ->
     for heading in headings:
         table.add_column(str(heading), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPED_WIDTH)
     console.print(table)
+
+
+def _cell(value: object) -> str:
+    """Returns a value as text; numbers with six digits, whatever their precision."""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{float(value):.6g}"
+    return str(value)

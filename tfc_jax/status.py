@@ -42,7 +42,8 @@ class Status:
 
     def as_text(self) -> str:
         """Two or three lines for people."""
-        counts = ", ".join(f"{n} {status}" for status, n in self.counts.items() if n)
+        words = {} if self.training else {"running": "interrupted (tfc run goes on)"}
+        counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in self.counts.items() if n)
         share = 100 * self.committed_steps / self.total_steps
         lines = [f"{self.name}: {counts}", f"committed: {share:.1f} % of the run-steps"]
         if self.training:

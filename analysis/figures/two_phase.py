@@ -7,7 +7,8 @@ and the middle layer (thick) is the 95 % bootstrap interval of the median. Simil
 over 50 steps. The vertical line is the end of phase one (ours: the smoothed loss stays below 0.99
 of the prior loss for 200 steps), Kaplan-Meier median over seeds with its 95 % interval shaded.
 Feature gradients are told apart by class, since at a uniform output they agree within a class and
-oppose between classes whatever the features do.
+oppose between classes whatever the features do. Layers 1 to 8 are the hidden ones; the ninth holds
+the logits and is left out.
 """
 
 from collections.abc import Mapping
