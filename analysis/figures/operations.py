@@ -7,9 +7,9 @@ diamonds Kaplan-Meier medians with 95 % intervals. p compares each condition wit
 (log-rank test stratified by seed, Holm-corrected). It tells the direction, the axis tells the size:
 with one pair of runs per seed, p is smallest as soon as all seeds move the same way. Right: the
 largest between-class cosine that features of the middle layer reach (mean over 50 steps), median
-over seeds with its 95 % bootstrap interval; the upright bar is where it starts. Momentum 0.9 is also
-shown at a tenth of the learning rate, where its effective step learning_rate / (1 - momentum) is
-that of the plain run.
+over seeds with its 95 % bootstrap interval; the upright bar is where it starts. Momentum 0.9 is
+also shown at a tenth of the learning rate, where its effective step learning_rate / (1 - momentum)
+is that of the plain run.
 """
 
 from collections.abc import Mapping
