@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from tfc_jax.metrics._rows import frobenius
+from tfc_jax.metrics._rows import each, frobenius
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
@@ -58,6 +58,5 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
 
 
 def _gap(snapshot: Snapshot) -> Array:
-    pairs = zip(snapshot.weights, snapshot.weight_grads, strict=True)
-    inner_L = jnp.stack([jnp.sum(weight * grad) for weight, grad in pairs])
+    inner_L = each(lambda w, g: jnp.sum(w * g), snapshot.weights, snapshot.weight_grads)
     return jnp.abs(inner_L - snapshot.logit_dot_grad)
