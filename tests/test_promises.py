@@ -190,7 +190,8 @@ def test_a_killed_launcher_takes_its_workers_along_and_the_next_one_goes_on(
     shutil.copytree(Path(os.environ["TFC_CACHE"]), tmp_path / "cache")
     command = [sys.executable, "-m", "tfc_jax.cli", "run", str(path), "--out", "out", "--quiet"]
     command += ["--commit-seconds", "0", "--pack-width", "3", "--schedule", schedule]
-    environment = os.environ | {"TFC_CACHE": str(tmp_path / "cache")}
+    cache = str(tmp_path / "cache")  # a kill may leave half an entry in it
+    environment = os.environ | {"TFC_CACHE": cache, "JAX_COMPILATION_CACHE_DIR": f"{cache}/xla"}
     launcher = subprocess.Popen(command, cwd=tmp_path, env=environment)
     while launcher.poll() is None and not list((tmp_path / "out").glob("checkpoints/*.npz")):
         time.sleep(0.01)

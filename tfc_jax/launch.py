@@ -181,7 +181,6 @@ def _execute(
 def worker_settings(options: Options) -> dict[str, str]:
     """Environment of every worker: the compile cache, and determinism where asked for."""
     cache = Path(os.environ.get("TFC_CACHE", Path.home() / ".cache" / "tfc_jax")) / "xla"
-    _drop_half_entries(cache)
     defaults = {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -189,6 +188,7 @@ def worker_settings(options: Options) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**31),  # with a size, JAX locks the cache
     }
     settings = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    _drop_half_entries(Path(settings["JAX_COMPILATION_CACHE_DIR"]))
     if options.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         settings["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

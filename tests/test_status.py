@@ -1,0 +1,113 @@
+"""Status: from the files alone, whatever state they are in."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sweeps import make_sweep, train
+from tfc_jax import status
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.layout import Folder
+from tfc_jax.manifest import launched_sweep
+from tfc_jax.results import open_results
+from tfc_jax.status import read_status
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6 runs in 2 packs, the first of them stopped after 20 of 60 steps."""
+    folder = tmp_path_factory.mktemp("half")
+    interrupt = Interrupt()
+
+    def stop(event: dict[str, Any]) -> None:
+        interrupt.level = int(event["event"] != "planned")
+
+    train(make_sweep(folder), folder / "out", on_event=stop, interrupt=interrupt)
+    return folder / "out"
+
+
+@pytest.fixture
+def log(half: Path) -> Any:
+    """The log, put back after the test."""
+    path = half / "log.jsonl"
+    text = path.read_text()
+    yield path
+    path.write_text(text)
+
+
+def events(now: float, *said: dict[str, Any]) -> str:
+    lines = [{"time": now + i, **event} for i, event in enumerate(said)]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_committed_work_is_counted_and_the_rest_is_pending(half: Path) -> None:
+    state = read_status(Folder(half))
+    assert state.counts == {"done": 0, "diverged": 0, "running": 3, "failed": 0, "pending": 3}
+    assert (state.committed_steps, state.total_steps) == (3 * 20, 6 * 60)
+    assert state.eta_s is None
+    assert "3 interrupted (tfc run goes on), 3 pending" in state.as_text()
+    assert "committed: 16.7 %" in state.as_text()
+    assert "nobody is training" in state.as_text()
+
+
+def test_time_left_is_what_is_missing_over_the_rate_of_this_launch(half: Path, log: Path) -> None:
+    pack = open_results(half).runs["pack"].iloc[0]
+    log.write_text(
+        events(
+            time.time() - 3,
+            {"event": "launched", "committed_steps": 60},
+            {"event": "started", "pack": pack, "step": 20},
+            {"event": "step", "pack": pack, "step": 40},
+        )
+    )
+    # 3 runs x 20 steps in 2 seconds; 360 - 60 - 60 are left
+    state = read_status(Folder(half))
+    assert state.eta_s == pytest.approx(240 / (60 / 2))
+    assert "training now; about 8 s left" in state.as_text()
+
+
+def test_a_long_silence_means_that_nobody_is_training(half: Path, log: Path) -> None:
+    pack = open_results(half).runs["pack"].iloc[0]
+    log.write_text(
+        events(
+            time.time() - status.SILENT_SECONDS - 60,
+            {"event": "launched", "committed_steps": 0},
+            {"event": "step", "pack": pack, "step": 20},
+        )
+    )
+    state = read_status(Folder(half))
+    assert state.eta_s is None
+    assert state.last_event_s is not None
+    assert state.last_event_s > status.SILENT_SECONDS
+
+
+def test_errors_are_those_of_the_newest_launch(half: Path, log: Path) -> None:
+    failed = {"event": "failed", "pack": "p", "error": "old"}
+    log.write_text(
+        events(0, {"event": "launched"}, failed, {"event": "launched"}, failed | {"error": "new"})
+    )
+    assert read_status(Folder(half)).errors == ("pack p: new",)
+
+
+def test_a_folder_is_known_without_its_log(half: Path, log: Path) -> None:
+    log.unlink()
+    state = read_status(Folder(half))
+    assert (state.last_event_s, state.eta_s, state.counts["running"]) == (None, None, 3)
+
+
+def test_overrides_of_the_launch_count(tmp_path: Path) -> None:
+    sweep: Sweep = make_sweep(tmp_path)
+    given = {"set": ["steps=20"], "filter": "init_scale < 0.9", "limit": 2}
+    train(sweep, tmp_path / "out", given=given, interrupt=Interrupt(1))
+    assert [run.steps for run in launched_sweep(Folder(tmp_path / "out")).runs] == [20, 20]
+    assert read_status(Folder(tmp_path / "out")).counts["pending"] == 2
+
+
+def test_no_results_are_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no results here \(no manifest.json\)"):
+        read_status(Folder(tmp_path))
