@@ -303,7 +303,7 @@ def doctor(as_json: AsJson = False) -> None:
 @data_app.command()
 @reports_errors
 def prepare(name: Annotated[str, typer.Argument(help="mnist, fashion_mnist, cifar10.")]) -> None:
-    """Download and prepare a data set, once; needs the network and `tfc_jax[data]`."""
+    """Download and prepare a data set, once; needs the network and TensorFlow (extra `data`)."""
     from tfc_jax import data
 
     data.prepare(name)
