@@ -1,10 +1,11 @@
 """Where chunks begin and end: every step once, none measured that is not due."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfc_jax.record import PerDecade, Record
-from tfc_jax.timetable import Span, chunk_records, chunk_steps, next_probe, spans
+from tfc_jax.timetable import LONGEST_CHUNK, Span, chunk_records, chunk_steps, next_probe, spans
 
 untimed = settings(deadline=None)
 records = st.builds(
@@ -12,6 +13,7 @@ records = st.builds(
     every=st.one_of(st.integers(1, 600), st.builds(PerDecade, st.integers(1, 1000))),
     probe_every=st.integers(1, 600),
     metrics=st.sampled_from([(), ("norms",)]),
+    probes=st.sampled_from([(), ("generalization",)]),
 )
 steps = st.integers(0, 5000)
 
@@ -30,7 +32,13 @@ def test_chunks_cover_every_step_once(record: Record, start: int, n_steps: int) 
 def test_a_chunk_ends_wherever_a_probe_is_due(record: Record, start: int, n_steps: int) -> None:
     stops = {span.stop for span in spans(record, start, start + n_steps)}
     due = range(0, start + n_steps + 1, record.probe_every)
-    assert stops >= {step for step in due if step > start}
+    assert not record.probes or stops >= {step for step in due if step > start}
+
+
+def test_without_probes_chunks_are_as_long_as_they_may_be() -> None:
+    record = Record(probe_every=40, probes=())
+    stops = [span.stop for span in spans(record, 5, 2 * LONGEST_CHUNK + 7)]
+    assert stops == [5 + LONGEST_CHUNK, 5 + 2 * LONGEST_CHUNK, 2 * LONGEST_CHUNK + 7]
 
 
 @given(records, steps, st.integers(0, 1500))
@@ -64,9 +72,12 @@ def test_no_chunk_holds_more_records_than_there_is_room_for(record: Record, star
     assert most <= chunk_records(record)
 
 
-def test_the_first_chunk_is_the_densest_for_every_logarithmic_record() -> None:
+@pytest.mark.parametrize("probes", [(), ("generalization",)])
+def test_the_first_chunk_is_the_densest_for_every_logarithmic_record(
+    probes: tuple[str, ...],
+) -> None:
     for log in range(1, 1001):
-        record = Record(every=PerDecade(log))
+        record = Record(every=PerDecade(log), probes=probes)
         measured = record.measured_steps(0, 3000)
         room = chunk_records(record)
         # Of room + 1 measured steps in a row, the last is out of the first one's chunk.
