@@ -175,7 +175,7 @@ def test_a_measured_step_leaves_what_a_bare_step_leaves(everything: str) -> None
             jax.tree.leaves((after_measured, row_measured)),
             strict=True,
         )
-        # Equal bit for bit where we looked; a compiler may order the sums of another program
+        # Equal bit for bit where we looked. A compiler may order the sums of another program
         # differently, which changes numbers of up to 2 by some roundings.
         assert all(np.allclose(a, b, rtol=0, atol=10 * EPS) for a, b in pairs)
         carry = after_measured
