@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tests.sweeps import AXES, BASE, FULL, content, make_sweep, read_rows, train, write_sweep
-from tfc_jax import committer, devices
+from tfc_jax import committer, devices, files
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.replay import replay
@@ -143,11 +143,22 @@ def test_a_run_that_blows_up_touches_no_other(
 
 
 def launch_here(path: str, out: str, schedule: str, cache: str) -> None:
-    """A launch in a process of its own, which commits after every chunk."""
+    """A launch in a process of its own, which commits after every chunk, slowly.
+
+    Each of a commit's five renames takes 15 ms, so that kills hit every part of it, and no launch
+    gets through many commits before it is killed.
+    """
     import jax
 
     jax.config.update("jax_compilation_cache_dir", cache)
     committer.COMMIT_COST_FACTOR = 0.0
+    quick = files.move_in
+
+    def slow(source: Path, target: Path) -> None:
+        time.sleep(0.015)
+        quick(source, target)
+
+    files.move_in = slow
     train(load_sweep(path), Path(out), schedule=schedule, commit_seconds=0.0)
 
 
