@@ -176,6 +176,15 @@ def test_show_tells_all_of_one_run_and_what_columns_mean(finished: Path) -> None
     assert_refused(tfc("show", finished, run_id[:-1] + "x"), f"Did you mean '{run_id}'?")
 
 
+def test_a_report_is_one_page_and_a_place_that_is_absent_is_refused(
+    finished: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    assert tfc("report", finished, "--out", page).exit_code == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert_refused(tfc("report", finished, "--out", tmp_path / "no" / "page.html"), "--out")
+
+
 def test_doctor_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = json.loads(tfc("doctor", "--json").stdout)
     assert {"jax", "python"} <= {row["what"] for row in rows}

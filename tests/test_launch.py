@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.sweeps import AXES, content, make_sweep, read_rows, train, write_sweep
-from tfc_jax import launch, worker
+from tfc_jax import devices, launch, worker
 from tfc_jax.api import run
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
@@ -262,6 +262,12 @@ def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="batch_size"):
         train(sweep, tmp_path / "deep" / "out")
     assert not (tmp_path / "deep").exists()
+
+
+def test_more_workers_than_gpus_are_refused(tmp_path: Path, sweep: Sweep) -> None:
+    with pytest.raises(InputError, match=r"--workers: 3 came.*2 gpu devices"):
+        train(sweep, tmp_path / "out", workers=3, found=devices.Devices("gpu", (0, 1)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, sweep: Sweep) -> None:

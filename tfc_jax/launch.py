@@ -108,6 +108,7 @@ def launch(
     Raises:
       InputError: before anything is written or compiled.
     """
+    _check_workers(options, found)
     plan_sweep(sweep, folder, options, found)
     with _sole_writer(folder) as lock:
         if options.fresh:
@@ -234,6 +235,15 @@ def _open_lock(folder: Folder) -> IO[str]:
         raise InputError(
             f"{folder.root}: results cannot be written here ({error.strerror}). Give another --out."
         ) from error
+
+
+def _check_workers(options: Options, found: Devices) -> None:
+    """CPU workers may share a core; two on one accelerator would fight for its memory."""
+    if found.platform != "cpu" and (options.workers or 0) > len(found.ids):
+        raise InputError(
+            f"--workers: {options.workers} came, but this machine has {len(found.ids)} "
+            f"{found.platform} devices for workers. Give at most that many."
+        )
 
 
 def _try_lock(lock: IO[str]) -> bool:
