@@ -153,3 +153,10 @@ def test_writing_the_same_rows_again_gives_the_same_bytes(tmp_path: Path) -> Non
     for name in ("first", "second"):
         write_parquet(tables((0, 10))["layers"], tmp_path / name)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_a_column_that_no_family_declares_is_refused() -> None:
+    chunk = make_chunk(0, 10)
+    chunk.measured["cosnie"] = chunk.measured["cosine"]
+    with pytest.raises(ValueError, match="returns cosnie, which no COLUMNS declares"):
+        group_tables([chunk], IDS, result_columns(RECORD), None)

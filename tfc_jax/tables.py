@@ -35,6 +35,7 @@ def group_tables(
     measured = np.array([s for c in chunks for s in c.span.measured], dtype=np.int32)
     every_step = _joined([c.every_step for c in chunks])
     at_measured = _joined([c.measured for c in chunks])
+    _check_declared(at_measured, columns)
     tables = {"steps": _steps(run_ids, steps, measured, every_step, at_measured, columns["steps"])}
     if any(c.name in at_measured for c in columns.get("layers", ())):
         tables["layers"] = _layers(run_ids, measured, at_measured, columns["layers"])
@@ -61,6 +62,15 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     with pq.ParquetWriter(path, table.schema, **options) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata(table.schema.metadata or {})
+
+
+def _check_declared(
+    found: Mapping[str, np.ndarray], columns: Mapping[str, Sequence[Column]]
+) -> None:
+    """A column that no family declares would be dropped without a word."""
+    undeclared = sorted(found.keys() - {c.name for group in columns.values() for c in group})
+    if undeclared:
+        raise ValueError(f"A metric returns {', '.join(undeclared)}, which no COLUMNS declares.")
 
 
 def _joined(chunks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
