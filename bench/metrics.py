@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from tfc_jax import registry
 from tfc_jax.keys import Run
 from tfc_jax.sampling import Batch
-from tfc_jax.train import Carry, Hyper, Trainer
+from tfc_jax.network import Network
+from tfc_jax.train import Carry, Trainer
 
 N_INPUTS, N_CLASSES, BATCH_SIZE = 64, 10, 100
 Step = Callable[[Carry, Hyper, Batch], tuple[Carry, Any]]

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -15,11 +15,12 @@ import pytest
 from jax import Array
 from scipy.integrate import quad
 
+from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
-from tfc_jax.models.mlp import kernels
+from tfc_jax.network import Network
 from tfc_jax.sampling import Batch
 from tfc_jax.snapshot import Snapshot
-from tfc_jax.train import Carry, Hyper, Trainer
+from tfc_jax.train import Carry, Trainer
 
 D, K, B, N_STEPS = 6, 4, 12, 20
 RUN = Run(depth=4, width=8, init="lecun_normal", learning_rate=0.1)
@@ -37,16 +38,11 @@ def everything() -> Iterator[None]:
         yield
 
 
-def hyper(run: Run, dtype: Any) -> Hyper:
-    values = {f.name: jnp.asarray(getattr(run, f.name), dtype) for f in fields(Hyper)}
-    return Hyper(**values | {"seed": jnp.uint32(run.seed)})
-
-
 def scan(
     one: Trainer, carry: Carry, run: Run, batches: Batch, dtype: Any
 ) -> tuple[Carry, dict[str, Any]]:
-    def step(carry: Carry, batch: Batch) -> tuple[Carry, dict[str, Array]]:
-        return one.measured_step(carry, hyper(run, dtype), batch)
+    def step(carry: Carry, batch: Batch) -> tuple[Carry, Any]:
+        return one.measured_step(carry, Hyper.of(run, dtype), batch)
 
     return jax.jit(lambda: jax.lax.scan(step, carry, batches))()
 
@@ -55,13 +51,13 @@ def scan(
 def trajectory(activation: Any, loss: Any, dtype: Any) -> Snapshot:
     """20 steps of plain SGD, one batch after the other: every array has a leading axis of steps."""
     run = replace(RUN, activation=activation, loss=loss)
-    one = Trainer(run, D, K, K, has_momentum=False, metrics=("everything",))
+    one = Trainer(Network(run, (D,), K, K), has_momentum=False, metrics=("everything",))
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N_STEPS, B, D)).astype(np.float32)
     y = rng.integers(0, K, (N_STEPS, B)).astype(np.int32)
     with jax.enable_x64() if dtype == np.float64 else nullcontext():
         batches = Batch(jnp.asarray(x, dtype), jnp.asarray(y))
-        _, rows = scan(one, one.init(hyper(run, dtype)), run, batches, dtype)
+        _, rows = scan(one, one.init(Hyper.of(run, dtype)), run, batches, dtype)
         return jax.tree.map(np.asarray, rows["snapshot"])
 
 
@@ -84,8 +80,9 @@ def test_every_layers_weights_meet_their_gradient_as_logits_meet_theirs(
     """Euler: <W_l, dL/dW_l> = mean_i <z_i, dl_i/dz_i> for all l."""
     s = trajectory(activation, loss, dtype)
     assert s.euler
-    assert s.weights[0].dtype == s.deltas[0].dtype == dtype
-    z_dot_grad = np.mean(np.sum(s.features[-1].astype(np.float64) * s.deltas[-1], axis=2), axis=1)
+    assert s.weights[0].dtype == s.delta_by_layer[1].dtype == dtype
+    delta = s.delta_by_layer[RUN.depth]
+    z_dot_grad = np.mean(np.sum(s.features[-1].astype(np.float64) * delta, axis=2), axis=1)
     for w, g in zip(s.weights, s.weight_grads, strict=True):
         assert np.abs(dot(w, g)).max() > 0.01  # there is something to be equal
         scale = norm(w) * norm(g)
@@ -116,7 +113,7 @@ def test_plain_sgd_moves_squared_norms_of_layers_alike_to_first_order(
 def test_gradients_of_weights_are_mean_outer_products(activation: Any) -> None:
     s = trajectory(activation, "cross_entropy", np.float64)
     below = (s.inputs, *s.features[:-1])
-    for h, delta, g in zip(below, s.deltas, s.weight_grads, strict=True):
+    for h, delta, g in zip(below, s.delta_by_layer.values(), s.weight_grads, strict=True):
         mean = np.einsum("tbi,tbo->tio", h, delta) / B
         assert np.abs(mean - g).max() <= 1e-14 * max(np.abs(g).max(), 1)
 
@@ -125,8 +122,8 @@ def test_gradients_of_weights_are_mean_outer_products(activation: Any) -> None:
 def test_identical_features_under_a_uniform_softmax_have_no_total_gradient(width: int) -> None:
     run = replace(RUN, width=width)
     with jax.enable_x64():
-        one = Trainer(run, D, K, K, has_momentum=False, metrics=("everything",))
-        carry = one.init(hyper(run, np.float64))
+        one = Trainer(Network(run, (D,), K, K), has_momentum=False, metrics=("everything",))
+        carry = one.init(Hyper.of(run, np.float64))
         last = carry.params["layers"][run.depth - 1]
         # The same column for every class: equal logits that are not zero.
         last = {"kernel": jnp.tile(last["kernel"][:, :1], (1, K))}
@@ -135,7 +132,9 @@ def test_identical_features_under_a_uniform_softmax_have_no_total_gradient(width
         batches = Batch(x, jnp.arange(B, dtype=jnp.int32)[None, :] % K)
         _, rows = scan(one, replace(carry, params=params), run, batches, np.float64)
         s = jax.tree.map(np.asarray, rows["snapshot"])
-    assert norm(s.deltas[-1]) > 1  # every sample pulls; their pulls cancel but for rounding
+    assert (
+        norm(s.delta_by_layer[run.depth]) > 1
+    )  # every sample pulls; their pulls cancel but for rounding
     assert all(np.abs(g).max() <= 1e-15 for g in s.weight_grads)
 
 
@@ -153,14 +152,16 @@ def test_a_linear_chain_takes_the_time_of_its_differential_equation() -> None:
     expected = time / interval + np.log(speed(end) / speed(start)) / 2
 
     run = Run(depth=3, width=1, activation="identity", loss="mse", learning_rate=rate)
-    one = Trainer(run, 1, 1, 0, has_momentum=False, metrics=())
+    one = Trainer(Network(run, (1,), 1, 0), has_momentum=False, metrics=())
     with jax.enable_x64():
         batch = Batch(*(jnp.array([[-1.0], [1.0]]) for _ in "xy"))
-        carry = one.init(hyper(run, np.float64))
+        carry = one.init(Hyper.of(run, np.float64))
         carry = replace(carry, params=jax.tree.map(lambda a: jnp.full_like(a, start), carry.params))
 
         def step(carry: Carry, _: None) -> tuple[Carry, Array]:
-            return one.step(carry, hyper(run, np.float64), batch)[0], kernels(carry.params)[1][0, 0]
+            return one.step(carry, Hyper.of(run, np.float64), batch)[0], one.net.kernels(
+                carry.params
+            )[1][0, 0]
 
         a = np.asarray(jax.jit(lambda: jax.lax.scan(step, carry, length=3000)[1])())
     found = np.interp(end, a, np.arange(len(a)))

@@ -38,13 +38,17 @@ def test_defaults_are_frozen() -> None:
         "n_train": None,
         "classes": None,
         "label_noise": 0.0,
+        "difficulty": None,
         "scaling": "unit",
+        "fourier_features": None,
         "architecture": "mlp",
         "depth": 5,
         "width": 128,
+        "target_params": None,
         "activation": "relu",
         "norm": "none",
         "bias": False,
+        "residual_alpha": 1.0,
         "init": "xavier_normal",
         "init_scale": 1.0,
         "structured_gamma": None,
@@ -58,6 +62,10 @@ def test_defaults_are_frozen() -> None:
         "steps": 1000,
         "precision": "highest",
         "seed": 0,
+        "intervention": "none",
+        "intervene_at": None,
+        "intervene_layer": None,
+        "intervene_value": None,
     }
 
 
@@ -76,6 +84,11 @@ def test_defaults_are_frozen() -> None:
         ("optimizer", "sgd, adam"),
         ("momentum_dtype", "float32, bfloat16"),
         ("precision", "highest, high, default"),
+        (
+            "intervention",
+            "none, remove_common_direction, remove_feature_mean, rescale, reinit_dead, "
+            "enable_momentum, sham",
+        ),
     ],
 )
 def test_names_of_values_are_frozen_too(name: str, values: str) -> None:
@@ -97,6 +110,11 @@ def test_traced_keys_are_those_that_a_program_takes_as_arrays() -> None:
         "momentum",
         "weight_decay",
         "label_noise",
+        "residual_alpha",
+        "intervention",
+        "intervene_at",
+        "intervene_layer",
+        "intervene_value",
     }
 
 
@@ -228,6 +246,11 @@ def test_a_hundred_thousand_runs_fit_in_a_hundred_megabytes() -> None:
     assert not hasattr(Run(), "__dict__")
 
 
+MOMENTUM: dict[str, Any] = {
+    "intervention": "enable_momentum",
+    "intervene_at": 5,
+    "intervene_value": 0.9,
+}
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("momentum has no effect with optimizer adam", {"optimizer": "adam", "momentum": 0.9}),
     ("momentum_dtype has no effect", {"momentum_dtype": "bfloat16"}),
@@ -239,6 +262,18 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("batch of one into zeros", {"norm": "batch", "batch_size": 1}),
     ("one unit into zeros", {"norm": "layer", "width": 1}),
     ("batch_size <= n_train", {"n_train": 50}),
+    ("target_params gives the width: leave", {"target_params": 900, "width": 4}),
+    ("target_params gives the width of hidden", {"target_params": 900, "depth": 1}),
+    ("needs its step", {"intervention": "sham"}),
+    ("after the last step", {"intervention": "sham", "intervene_at": 1000}),
+    ("intervene_layer has no effect", {"intervene_layer": 2}),
+    ("interventions act on hidden layers and depth 1", {"intervene_at": 5, "depth": 1}),
+    ("intervene_layer < depth", {"intervene_at": 5, "intervene_layer": 5}),
+    ("give intervene_value", {"intervention": "rescale", "intervene_at": 5}),
+    ("intervene_value is for", {"intervention": "sham", "intervene_at": 5, "intervene_value": 0.5}),
+    ("intervene_value < 1", MOMENTUM | {"intervene_value": 1.0}),
+    ("turns on the momentum of sgd", MOMENTUM | {"momentum": 0.5}),
+    ("acts on all weights", MOMENTUM | {"intervene_layer": 2}),
 ]
 
 
@@ -264,6 +299,11 @@ def test_every_contradiction_has_an_example() -> None:
         {"norm": "batch", "depth": 2},
         {"n_train": 100},
         {"depth": 1, "width": 1, "activation": "tanh"},
+        {"target_params": 2000, "depth": 9},
+        {"intervene_at": 0},
+        {"intervention": "sham", "intervene_at": 999, "intervene_layer": 4},
+        {"intervention": "rescale", "intervene_at": 5, "intervene_value": 2.0},
+        MOMENTUM | {"momentum_dtype": "bfloat16"},
     ],
 )
 def test_sensible_runs_contradict_nothing(changed: dict) -> None:

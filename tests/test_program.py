@@ -16,13 +16,15 @@ import pytest
 from tfc_jax.carry import from_arrays, to_arrays
 from tfc_jax.chunk import Chunk
 from tfc_jax.engine import PackEngine
+from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
 from tfc_jax.losses import accuracy, data_loss
+from tfc_jax.network import Network
 from tfc_jax.program import Program
 from tfc_jax.record import PerDecade, Record
 from tfc_jax.sampling import Batch, Data, batch_indices, noisy_labels
 from tfc_jax.timetable import Schedule, Span
-from tfc_jax.train import Carry, Hyper, Trainer
+from tfc_jax.train import Carry, Trainer
 
 N, D, K, B = 60, 6, 3, 8  # 7 batches an epoch
 WIDTH, ROOM = 4, 16  # lanes; steps and records of a chunk
@@ -67,7 +69,7 @@ def data() -> Data:
 
 @cache
 def program(schedule: Schedule, has_bare_steps: bool = True) -> Program:
-    trainer = Trainer(STATIC, D, K, K, has_momentum=True, metrics=("squares",))
+    trainer = Trainer(Network(STATIC, (D,), K, K), has_momentum=True, metrics=("squares",))
     return Program(trainer, schedule, ROOM, ROOM, has_bare_steps, ("generalization",), 20)
 
 
@@ -264,7 +266,7 @@ def test_measuring_every_step_needs_no_bare_steps() -> None:
 def test_a_probe_evaluates_the_first_samples_without_training(schedule: Schedule) -> None:
     engine, lane = pack(schedule), 1
     state = reference(schedule).state_of_run(lane, 20)
-    evaluate = jax.jit(partial(engine.program.trainer.apply, train=False))
+    evaluate = jax.jit(partial(engine.program.trainer.net.apply, train=False))
     hyper = hyper_of(engine, lane)
     labels = noisy_labels(hyper.seed, data().y_train, hyper.label_noise, K)
     found = reference(schedule).of_run(lane)
@@ -316,7 +318,8 @@ def test_padding_lanes_are_not_handed_out() -> None:
 
 def test_a_state_of_another_program_is_refused() -> None:
     state = to_arrays(reference("mapped").states[20])
-    other = replace(pack("mapped").program.trainer, run=replace(STATIC, width=7))
+    network = Network(replace(STATIC, width=7), (D,), K, K)
+    other = replace(pack("mapped").program.trainer, network=network)
     like = jax.eval_shape(jax.vmap(other.init), pack("mapped")._hyper)
     with pytest.raises(ValueError, match="of another program: model_state/norms/0/mean, "):
         from_arrays(like, state)
@@ -329,7 +332,8 @@ def test_names_of_stored_arrays_say_what_they_are() -> None:
 
 def test_memory_counts_data_and_state() -> None:
     n, d = 2000, 500  # so large that temporaries cannot make up for either
-    trainer = Trainer(Run(depth=1, batch_size=B), d, K, K, has_momentum=False, metrics=())
+    network = Network(Run(depth=1, batch_size=B), (d,), K, K)
+    trainer = Trainer(network, has_momentum=False, metrics=())
     bare = Program(trainer, "mapped", ROOM, 1, True, (), 2)
     rows = Data(
         jnp.zeros((n, d), jnp.uint8),

@@ -81,7 +81,7 @@ def test_a_program_that_defines_no_layer_metric_has_no_layer_rows() -> None:
 def test_probes_are_dated_by_the_steps_done_before_them() -> None:
     probe = tables((0, 10), (10, 20), with_first_probe=True)["probe"].to_pandas()
     assert probe[probe["run_id"] == IDS[2]]["step"].tolist() == [0, 10, 20]
-    assert tables((10, 15))["probe"].num_rows == 0
+    assert "probe" not in tables((10, 15))
 
 
 @pytest.fixture

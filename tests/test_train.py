@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from jax import Array
 
+from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
 from tfc_jax.losses import data_loss
-from tfc_jax.models.mlp import ACTIVATIONS, kernels
+from tfc_jax.models.mlp import ACTIVATIONS
+from tfc_jax.network import Network
 from tfc_jax.sampling import Batch
 from tfc_jax.snapshot import Snapshot
-from tfc_jax.train import Carry, Hyper, Trainer
+from tfc_jax.train import Carry, Trainer
 
 EPS = 2.0**-23
 D, H, K, B = 6, 5, 3, 9
@@ -28,12 +30,8 @@ Params = list[dict[str, Array]]
 
 
 def trainer(run: Run, metrics: tuple[str, ...] = ()) -> Trainer:
-    return Trainer(run, D, K, K, has_momentum=run.momentum > 0, metrics=metrics)
-
-
-def hyper(run: Run) -> Hyper:
-    values = {f.name: jnp.float32(getattr(run, f.name)) for f in fields(Hyper)}
-    return Hyper(**values | {"seed": jnp.uint32(run.seed)})
+    network = Network(run, (D,), K, K)
+    return Trainer(network, has_momentum=run.has_momentum, metrics=metrics)
 
 
 def batch(seed: int = 0, n: int = B) -> Batch:
@@ -54,9 +52,9 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> str:
 def train(run: Run, n_steps: int) -> tuple[Carry, list[dict[str, Array]]]:
     one = trainer(run)
     step = jax.jit(one.step)
-    carry, rows = one.init(hyper(run)), []
+    carry, rows = one.init(Hyper.of(run)), []
     for i in range(n_steps):
-        carry, row = step(carry, hyper(run), batch(i))
+        carry, row = step(carry, Hyper.of(run), batch(i))
         rows.append(row)
     return carry, rows
 
@@ -74,6 +72,10 @@ def linear(layer: dict[str, Array], h: Array) -> Array:
     return a + layer["bias"][None, :] if "bias" in layer else a
 
 
+def kernels(params: dict) -> list[Array]:
+    return [layer["kernel"] for layer in as_list(params)]
+
+
 def as_list(params: dict) -> Params:
     return [params["layers"][i] for i in range(len(params["layers"]))]
 
@@ -87,7 +89,7 @@ def loss_and_grads(run: Run) -> Callable[[Params, Batch], tuple[Array, Params]]:
 
 def sgd_by_hand(run: Run, n_steps: int, dtype: Any = np.float32) -> tuple[Params, list[float]]:
     """PyTorch's rule: g += wd w; buffer = m buffer + g; w -= lr buffer; buffers kept in `dtype`."""
-    layers = as_list(trainer(run).init(hyper(run)).params)
+    layers = as_list(trainer(run).init(Hyper.of(run)).params)
     buffers = jax.tree.map(lambda w: np.zeros(w.shape, dtype), layers)
     differentiate, losses = loss_and_grads(run), []
 
@@ -143,13 +145,13 @@ def test_momentum_may_be_kept_in_bfloat16() -> None:
 
 
 def test_no_momentum_keeps_no_buffer() -> None:
-    assert not jax.tree.leaves(trainer(PLAIN).init(hyper(PLAIN)).opt_state)
+    assert not jax.tree.leaves(trainer(PLAIN).init(Hyper.of(PLAIN)).opt_state)
 
 
 def test_adam_is_the_rule_of_its_paper() -> None:
     run = Run(depth=1, loss="mse", optimizer="adam", learning_rate=0.01, weight_decay=0.1)
     carry, _ = train(run, 12)
-    w = np.asarray(kernels(trainer(run).init(hyper(run)).params)[0], np.float64)
+    w = np.asarray(kernels(trainer(run).init(Hyper.of(run)).params)[0], np.float64)
     m = v = np.zeros_like(w)
     for t in range(1, 13):
         seen = batch(t - 1)
@@ -164,11 +166,11 @@ def test_adam_is_the_rule_of_its_paper() -> None:
 def test_a_measured_step_leaves_what_a_bare_step_leaves(everything: str) -> None:
     run = replace(PLAIN, momentum=0.9, weight_decay=0.01, norm="batch", activation="relu")
     one = trainer(run, (everything,))
-    carry = one.init(hyper(run))
+    carry = one.init(Hyper.of(run))
     bare, measured = jax.jit(one.step), jax.jit(one.measured_step)
     for i in range(5):
-        after, row = bare(carry, hyper(run), batch(i))
-        after_measured, row_measured = measured(carry, hyper(run), batch(i))
+        after, row = bare(carry, Hyper.of(run), batch(i))
+        after_measured, row_measured = measured(carry, Hyper.of(run), batch(i))
         row_measured.pop("snapshot")
         pairs = zip(
             jax.tree.leaves((after, row)),
@@ -183,9 +185,9 @@ def test_a_measured_step_leaves_what_a_bare_step_leaves(everything: str) -> None
 
 def snapshot_of(run: Run, metric: str, params: Callable[[Any], Any] = lambda p: p) -> Snapshot:
     one = trainer(run, (metric,))
-    carry = one.init(hyper(run))
+    carry = one.init(Hyper.of(run))
     carry = replace(carry, params=params(carry.params))
-    return jax.jit(one.measured_step)(carry, hyper(run), batch())[1]["snapshot"]
+    return jax.jit(one.measured_step)(carry, Hyper.of(run), batch())[1]["snapshot"]
 
 
 @pytest.mark.parametrize(
@@ -199,13 +201,13 @@ def snapshot_of(run: Run, metric: str, params: Callable[[Any], Any] = lambda p: 
 def test_taps_give_every_samples_own_gradients(run: Run, everything: str) -> None:
     snapshot = snapshot_of(run, everything)
     one = trainer(run)
-    carry = one.init(hyper(run))
+    carry = one.init(Hyper.of(run))
 
     def own_loss(bumps: dict[str, Array], x: Array, y: Array) -> Array:
         def tap(name: str, value: Array) -> Array:
             return value + bumps[name][None, :] if name in bumps else value
 
-        z, _ = one.apply(carry.params, {}, x[None, :], train=True, tap=tap)
+        z, _ = one.net.apply(carry.params, {}, x[None, :], train=True, tap=tap)
         return data_loss(run.loss, z, y[None])
 
     names = [*(f"feature_{layer}" for layer in (1, 2)), *(f"linear_{layer}" for layer in (1, 2, 3))]
@@ -216,16 +218,16 @@ def test_taps_give_every_samples_own_gradients(run: Run, everything: str) -> Non
         feature_grad = own.get(f"feature_{layer}", delta)  # of the logits both are the same
         # Backward through three layers: sums of at most 9 terms.
         close = partial(np.allclose, rtol=0, atol=30 * EPS * float(jnp.abs(delta).max()))
-        assert close(snapshot.deltas[layer - 1], delta)
+        assert close(snapshot.delta_by_layer[layer], delta)
         assert close(snapshot.feature_grads[layer - 1], feature_grad)
 
 
 def test_a_snapshot_holds_the_step_that_was_taken(everything: str) -> None:
     run = replace(PLAIN, momentum=0.9, weight_decay=0.2)
     one = trainer(run, (everything,))
-    first = one.init(hyper(run))
-    carry, _ = jax.jit(one.step)(first, hyper(run), batch(0))
-    after, row = jax.jit(one.measured_step)(carry, hyper(run), batch(1))
+    first = one.init(Hyper.of(run))
+    carry, _ = jax.jit(one.step)(first, Hyper.of(run), batch(0))
+    after, row = jax.jit(one.measured_step)(carry, Hyper.of(run), batch(1))
     snapshot: Snapshot = row["snapshot"]
 
     layers = as_list(carry.params)
@@ -245,7 +247,7 @@ def test_a_snapshot_holds_the_step_that_was_taken(everything: str) -> None:
         assert close(snapshot.weight_grads[i], grads[i]["kernel"])  # without L2
         assert close(snapshot.features[i], h[i + 1])
     assert snapshot.grad_norm_total == pytest.approx(total, 20 * EPS)
-    dot = np.mean(np.sum(snapshot.features[-1] * snapshot.deltas[-1], axis=1))
+    dot = np.mean(np.sum(snapshot.features[-1] * snapshot.delta_by_layer[run.depth], axis=1))
     assert snapshot.logit_dot_grad == pytest.approx(dot, abs=20 * EPS)
     assert np.array_equal(snapshot.labels, batch(1).y)
     assert snapshot.n_classes == K
@@ -254,10 +256,10 @@ def test_a_snapshot_holds_the_step_that_was_taken(everything: str) -> None:
 
 def test_a_regression_has_one_class_and_no_accuracy(everything: str) -> None:
     run = replace(PLAIN, loss="mse")
-    one = Trainer(run, D, 2, 0, has_momentum=False, metrics=(everything,))
+    one = Trainer(Network(run, (D,), 2, 0), has_momentum=False, metrics=(everything,))
     targets = jnp.asarray(np.random.default_rng(5).standard_normal((B, 2)), jnp.float32)
-    start = one.init(hyper(run))
-    _, row = jax.jit(one.measured_step)(start, hyper(run), Batch(batch().x, targets))
+    start = one.init(Hyper.of(run))
+    _, row = jax.jit(one.measured_step)(start, Hyper.of(run), Batch(batch().x, targets))
     assert row.keys() == {"loss", "snapshot"}
     assert row["snapshot"].n_classes == 1
     assert np.array_equal(row["snapshot"].labels, np.zeros(B))
@@ -278,7 +280,7 @@ def test_at_zero_logits_gradients_agree_within_classes_and_oppose_between(everyt
 
 def test_what_is_recorded_is_from_before_the_update() -> None:
     _, rows = train(PLAIN, 1)
-    z = np.asarray(logits(PLAIN, as_list(trainer(PLAIN).init(hyper(PLAIN)).params), batch().x))
+    z = np.asarray(logits(PLAIN, as_list(trainer(PLAIN).init(Hyper.of(PLAIN)).params), batch().x))
     expected = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(B), batch().y])
     assert rows[0]["loss"] == pytest.approx(expected, 20 * EPS)
     assert rows[0]["accuracy"] == pytest.approx(np.mean(z.argmax(axis=1) == batch().y))
@@ -289,9 +291,9 @@ def test_the_first_bad_step_is_the_first_of_a_loss_that_is_not_finite() -> None:
     run = replace(PLAIN, activation="identity", loss="mse", learning_rate=100.0)
     one = trainer(run)
     step = jax.jit(one.step)
-    carry, losses, bad = one.init(hyper(run)), [], []
+    carry, losses, bad = one.init(Hyper.of(run)), [], []
     for i in range(60):
-        carry, row = step(carry, hyper(run), batch(i))
+        carry, row = step(carry, Hyper.of(run), batch(i))
         losses.append(float(row["loss"]))
         bad.append(int(carry.first_bad_step))
     first = int(np.argmin(np.isfinite(losses)))

@@ -15,8 +15,9 @@ class Chunk:
     Attributes:
       span: the steps it covers.
       every_step: (R, C) per column.
-      measured: (R, M) or (R, M, L) per column, M = len(span.measured).
-      probe: (R,) per column, measured after the last step; None when no probe was due.
+      measured: (R, M) or (R, M, L) per column, M = len(span.measured); masked where a column is
+        not defined on a layer.
+      probe: (R,) or (R, L, ...) per column, measured after the last step; None when none was due.
       carry: the state after the chunk (host arrays) when one was asked for, else None.
     """
 

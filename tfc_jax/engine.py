@@ -10,12 +10,14 @@ import numpy as np
 
 from tfc_jax import timetable
 from tfc_jax.chunk import Chunk
+from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
 from tfc_jax.program import Outputs, Program, Timetable
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
+from tfc_jax.snapshot import OnLayers, Values
 from tfc_jax.timetable import Span
-from tfc_jax.train import Carry, Hyper
+from tfc_jax.train import Carry, Records
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,12 @@ class PackEngine:
           should_stop: asked after each dispatch; yes makes that chunk the last, with its state.
         """
         pending: Callable[[], Chunk] | None = None
-        for span in timetable.spans(self.record, start, stop):
+        cuts = {run.intervene_at for run in self.runs if run.intervene_at is not None}
+        for span in timetable.spans(self.record, start, stop, cuts):
+            if span.start in cuts:
+                carry = self.program.intervene(
+                    self._n_lanes, carry, self._hyper, self.data, jnp.int32(span.start)
+                )
             carry, outputs = self.program.chunk(
                 self._n_lanes, carry, self._hyper, self.data, self._timetable(span)
             )
@@ -107,8 +114,9 @@ class PackEngine:
 
         return fetch
 
-    def _fetch(self, columns: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-        return {name: np.asarray(a)[: len(self.runs)] for name, a in columns.items()}
+    def _fetch(self, columns: Records) -> dict[str, np.ndarray]:
+        depth = self.program.trainer.network.run.depth
+        return {name: _on_host(a, depth)[: len(self.runs)] for name, a in columns.items()}
 
     @property
     def _n_lanes(self) -> jax.Array:
@@ -118,18 +126,7 @@ class PackEngine:
     def _hyper(self) -> Hyper:
         """The traced keys, padded with copies of the first run (which are never stored)."""
         runs = self.runs + self.runs[:1] * (self.width - len(self.runs))
-
-        def column(name: str, dtype: Any = np.float32) -> jax.Array:
-            return jnp.asarray(np.array([getattr(run, name) for run in runs], dtype))
-
-        return Hyper(
-            seed=column("seed", np.uint32),
-            init_scale=column("init_scale"),
-            learning_rate=column("learning_rate"),
-            momentum=column("momentum"),
-            weight_decay=column("weight_decay"),
-            label_noise=column("label_noise"),
-        )
+        return Hyper.stacked(runs)
 
     def _timetable(self, span: Span) -> Timetable:
         gaps = np.zeros(self.program.chunk_records, np.int32)
@@ -140,3 +137,13 @@ class PackEngine:
             n_records=jnp.int32(len(span.measured)),
             gaps=jnp.asarray(gaps),
         )
+
+
+def _on_host(values: Values, depth: int) -> np.ndarray:
+    """Returns a host array; layers on which the column is not defined are masked."""
+    if not isinstance(values, OnLayers):
+        return np.asarray(values)
+    known = np.asarray(values.values)
+    full = np.ma.masked_all((*known.shape[:-1], depth), known.dtype)
+    full[..., np.array(values.layers) - 1] = known
+    return full

@@ -29,6 +29,15 @@ from tfc_jax.keytypes import (
     one_of,
 )
 
+INTERVENTIONS = (
+    "none",
+    "remove_common_direction",
+    "remove_feature_mean",
+    "rescale",
+    "reinit_dead",
+    "enable_momentum",
+    "sham",
+)
 Dataset = Annotated[Text, *one_of(data.available(), data.is_known)]
 _models = registry.names("models")
 Architecture = Annotated[Text, *one_of(_models, _models.__contains__)]
@@ -58,6 +67,15 @@ class Run:
             traced=True,
         ),
     ] = 0.0
+    difficulty: Annotated[
+        Positive | None,
+        Info(
+            "",
+            "How hard a made-up data set is: cells per side of checkerboard, spread of a class "
+            "over the distance of class centres in gaussian_blobs, directions of single_index; "
+            "null: the set's own default.",
+        ),
+    ] = None
     scaling: Annotated[
         Literal["unit", "standard", "none"],
         Info(
@@ -66,9 +84,29 @@ class Run:
             "feature mean 0 and deviation 1 over the training set, none leaves them.",
         ),
     ] = "unit"
+    fourier_features: Annotated[
+        Count | None,
+        Info(
+            "frequencies",
+            "Inputs become a sine and a cosine at so many frequencies (flat inputs); null: not.",
+        ),
+    ] = None
     architecture: Annotated[Architecture, Info("", "Network: a file of tfc_jax/models.")] = "mlp"
-    depth: Annotated[Count, Info("layers", "Linear layers L, of which 1..L-1 are hidden.")] = 5
-    width: Annotated[Count, Info("units", "Units of each hidden layer.")] = 128
+    depth: Annotated[
+        Count,
+        Info(
+            "layers",
+            "Layers L, of which 1..L-1 are hidden: linear layers of an mlp, blocks of the others; "
+            "layer L is the linear map onto the outputs.",
+        ),
+    ] = 5
+    width: Annotated[
+        Count, Info("units", "Units of each hidden layer; channels of a convolution's first stage.")
+    ] = 128
+    target_params: Annotated[
+        Count | None,
+        Info("count", "Chooses the width whose network has closest to so many trained numbers."),
+    ] = None
     activation: Annotated[
         Literal["relu", "leaky_relu", "tanh", "gelu", "abs", "identity"],
         Info("", "Nonlinearity of the hidden layers."),
@@ -78,6 +116,10 @@ class Run:
         Info("", "Normalisation between a hidden linear layer and its activation."),
     ] = "none"
     bias: Annotated[Flag, Info("", "Whether linear layers have a bias.")] = False
+    residual_alpha: Annotated[
+        NotNegative,
+        Info("", "Factor on the branch of a residual block: x + alpha branch(x).", traced=True),
+    ] = 1.0
     init: Annotated[
         Literal[
             "xavier_normal",
@@ -126,6 +168,35 @@ class Run:
         Annotated[Whole, Field(ge=0, le=2**32 - 1)],
         Info("", "Fixes initial directions, batch order and label noise.", traced=True),
     ] = 0
+    intervention: Annotated[
+        Literal[
+            "none",
+            "remove_common_direction",
+            "remove_feature_mean",
+            "rescale",
+            "reinit_dead",
+            "enable_momentum",
+            "sham",
+        ],
+        Info("", "What is done to the network once, at step intervene_at.", traced=True),
+    ] = "none"
+    intervene_at: Annotated[
+        Annotated[Whole, Field(ge=0, le=INT32_MAX)] | None,
+        Info(
+            "updates",
+            "Step before which the intervention happens: the measurement of that step sees it. "
+            "With intervention none, the control arm that shares a program with the others.",
+            traced=True,
+        ),
+    ] = None
+    intervene_layer: Annotated[
+        Annotated[Whole, Field(ge=0, le=INT32_MAX)] | None,
+        Info("", "Layer it acts on; 0: all hidden ones, null: the middle one.", traced=True),
+    ] = None
+    intervene_value: Annotated[
+        Positive | None,
+        Info("", "Factor of rescale, momentum of enable_momentum; else null.", traced=True),
+    ] = None
 
     def changed(self) -> dict[str, Any]:
         """Returns the keys that differ from their defaults, without `steps`."""
@@ -136,6 +207,21 @@ class Run:
     def run_id(self) -> str:
         """12 hex digits: a hash of `changed()`, so neither new keys nor more steps rename a run."""
         return hashlib.sha256(_canonical(self.changed()).encode()).hexdigest()[:12]
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether the optimizer keeps a momentum buffer, which plain SGD need not carry.
+
+        Every arm of an intervention has one, so that all arms share a program.
+        """
+        return self.momentum > 0 or (self.intervene_at is not None and self.optimizer == "sgd")
+
+    @property
+    def intervened_layers(self) -> tuple[int, ...]:
+        """Layers that `intervene_layer` stands for: one, the middle ceil(L/2), or all hidden."""
+        if self.intervene_layer == 0:
+            return tuple(range(1, self.depth))
+        return (self.intervene_layer or -(-self.depth // 2),)
 
     def static_key(self) -> Hashable:
         """Returns the values of the keys that fix shapes or code: equal within one program."""
@@ -173,7 +259,8 @@ CONTRADICTIONS = (
         "momentum has no effect with optimizer adam: use sgd, or leave momentum at 0",
     ),
     (
-        "momentum_dtype != 'float32' and (optimizer == 'adam' or momentum == 0)",
+        "momentum_dtype != 'float32' and (optimizer == 'adam' or momentum == 0 and "
+        "intervention != 'enable_momentum')",
         "momentum_dtype has no effect without momentum: leave it at float32",
     ),
     (
@@ -203,5 +290,53 @@ CONTRADICTIONS = (
     (
         "n_train < batch_size",
         "a batch takes no sample twice: it needs batch_size <= n_train",
+    ),
+    (
+        "target_params != null and width != 128",
+        "target_params gives the width: leave width at its default",
+    ),
+    (
+        "target_params != null and depth == 1",
+        "target_params gives the width of hidden layers and depth 1 has none: it needs depth >= 2",
+    ),
+    (
+        "intervention != 'none' and intervene_at == null",
+        "an intervention needs its step: give intervene_at",
+    ),
+    (
+        "intervene_at >= steps",
+        "an intervention after the last step does nothing: it needs intervene_at < steps",
+    ),
+    (
+        "intervene_at == null and intervene_layer != null",
+        "intervene_layer has no effect without intervene_at: leave it at null",
+    ),
+    (
+        "intervene_at != null and depth == 1",
+        "interventions act on hidden layers and depth 1 has none: it needs depth >= 2",
+    ),
+    (
+        "intervene_layer >= depth",
+        "interventions act on hidden layers: it needs intervene_layer < depth",
+    ),
+    (
+        "intervention in ['rescale', 'enable_momentum'] and intervene_value == null",
+        "rescale needs its factor, enable_momentum its momentum: give intervene_value",
+    ),
+    (
+        "intervene_value != null and not intervention in ['rescale', 'enable_momentum']",
+        "intervene_value is for rescale and enable_momentum: leave it at null, or zip the two keys",
+    ),
+    (
+        "intervention == 'enable_momentum' and intervene_value >= 1",
+        "momentum is a share below 1: it needs intervene_value < 1",
+    ),
+    (
+        "intervention == 'enable_momentum' and (optimizer == 'adam' or momentum > 0)",
+        "enable_momentum turns on the momentum of sgd: it needs optimizer sgd and momentum 0",
+    ),
+    (
+        "intervention == 'enable_momentum' and intervene_layer != null",
+        "enable_momentum acts on all weights: leave intervene_layer at null",
     ),
 )

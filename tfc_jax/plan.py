@@ -6,16 +6,17 @@ devices, workers or the memory found.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
-from tfc_jax import data, registry, timetable
+from tfc_jax import data, timetable
 from tfc_jax.config import Sweep
 from tfc_jax.data import Dataset
 from tfc_jax.errors import InputError
 from tfc_jax.keys import Run
+from tfc_jax.network import Network
 from tfc_jax.record import Record
 from tfc_jax.schema import result_columns
 from tfc_jax.sizes import Sizes
@@ -56,12 +57,10 @@ class ProgramPlan:
 
     Attributes:
       run: any of its runs; only the static keys matter.
-      has_momentum: whether the optimizer keeps a momentum buffer.
       dataset: what it trains on.
     """
 
     run: Run
-    has_momentum: bool
     dataset: Dataset
 
     @cached_property
@@ -70,10 +69,14 @@ class ProgramPlan:
         return _digest(repr(program_key(self.run)))[:8]
 
     @cached_property
+    def network(self) -> Network:
+        """The network as it is built."""
+        return Network.of(self.run, self.dataset)
+
+    @cached_property
     def sizes(self) -> Sizes:
         """Sizes by the architecture's own formulas."""
-        model = registry.module("models", self.run.architecture)
-        return model.sizes(self.run, self.dataset.n_inputs, self.dataset.n_outputs)
+        return self.network.sizes
 
     @property
     def step_flops(self) -> float:
@@ -82,10 +85,9 @@ class ProgramPlan:
 
     def state_bytes(self, record: Record) -> float:
         """Device memory that every lane holds all the time: parameters, buffers, records."""
-        slots = 1 + self.has_momentum + 2 * (self.run.optimizer == "adam")
-        return FLOAT_BYTES * (
-            slots * self.sizes.n_params + values_per_chunk(record, self.run.depth)
-        )
+        slots = 1 + self.run.has_momentum + 2 * (self.run.optimizer == "adam")
+        values = values_per_chunk(record, self.run.depth)
+        return FLOAT_BYTES * (slots * self.sizes.n_params + values)
 
     def work_bytes(self, record: Record) -> float:
         """Device memory of a lane while it trains: gradients, update, activations, batches."""
@@ -164,7 +166,7 @@ class Pack:
     def disk_bytes(self, record: Record, steps: int) -> float:
         """Parquet, the last checkpoint and the final weights."""
         values = values_stored(record, steps, self.program.run.depth)
-        slots = 2 + self.program.has_momentum + 2 * (self.program.run.optimizer == "adam")
+        slots = 2 + self.program.run.has_momentum + 2 * (self.program.run.optimizer == "adam")
         states = self.width * self.program.sizes.n_params * slots
         return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
 
@@ -296,9 +298,9 @@ def _check_memory(plan: Plan, max_memory: float | None) -> None:
 def program_key(run: Run) -> Hashable:
     """Returns what one compiled program has in common.
 
-    Besides the static keys: whether there is a momentum buffer, which plain SGD need not carry.
+    Besides the static keys: whether there is a momentum buffer.
     """
-    return run.static_key(), run.momentum > 0
+    return run.static_key(), run.has_momentum
 
 
 def pack_id(run_ids: Iterable[str]) -> str:
@@ -337,12 +339,14 @@ def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:
     errors: list[str] = []
     for key, members in by_program.items():
         first = members[0]
-        name = (first.dataset, first.n_train, first.classes)
+        part = {k: getattr(first, k) for k in ("n_train", "classes", "difficulty")}
+        name = (first.dataset, *part.values())
         try:
             if name not in datasets:
-                datasets[name] = data.load(name[0], n_train=name[1], classes=name[2])
-            errors += _misfits(members, datasets[name])
-            programs[key] = ProgramPlan(first, first.momentum > 0, datasets[name])
+                datasets[name] = data.load(first.dataset, **part)
+            program = ProgramPlan(first, datasets[name])
+            errors += _misfits(members, program)
+            programs[key] = program
         except InputError as error:
             errors += error.messages
     if errors:
@@ -350,9 +354,10 @@ def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:
     return programs
 
 
-def _misfits(runs: Sequence[Run], dataset: Dataset) -> Iterator[str]:
-    """What the keys of one program's runs ask of their data set and do not get."""
-    run, n = runs[0], len(dataset.x_train)
+def _misfits(runs: Sequence[Run], program: ProgramPlan) -> Iterator[str]:
+    """What the keys of one program's runs ask of their data set or network and do not get."""
+    run, dataset = runs[0], program.dataset
+    n = len(dataset.x_train)
     if run.batch_size > n:
         yield (
             f"batch_size: {run.batch_size} came, but {run.dataset} has {n} training samples here. "
@@ -362,11 +367,28 @@ def _misfits(runs: Sequence[Run], dataset: Dataset) -> Iterator[str]:
         yield f"loss: cross_entropy came, but {run.dataset} is a regression. Use loss: mse."
     if any(r.label_noise for r in runs) and not dataset.n_classes:
         yield f"label_noise: {run.dataset} is a regression and has no labels. Use label_noise: 0."
-    if run.init == "structured" and dataset.n_inputs != 1:
-        yield (
-            f"init: structured needs one-dimensional inputs, but {run.dataset} has "
-            f"{dataset.n_inputs}. Use another init or data set."
-        )
+    architecture = program.network.architecture
+    misfits: list[str] = architecture.misfits(run, program.network.input_shape)
+    yield from misfits
+    if not misfits:
+        yield from _beyond_dense(runs, architecture.dense_layers(run))
+
+
+def _beyond_dense(runs: Iterable[Run], dense: Container[int]) -> Iterator[str]:
+    """Interventions that need a layer that reads, or gives, a whole feature, and do not find it."""
+    # The mean of a feature is removed from the weights that read it, one layer above.
+    above = {"remove_feature_mean": 1, "reinit_dead": 0}
+    for run in runs:
+        if run.intervention in above:
+            layers = [layer + above[run.intervention] for layer in run.intervened_layers]
+            missing = [layer for layer in layers if layer not in dense]
+            if missing:
+                yield (
+                    f"intervention: {run.intervention} needs layer {missing[0]} to be fully "
+                    f"connected, which in {run.architecture} it is not. Use another "
+                    f"intervention, intervene_layer or architecture."
+                )
+                return
 
 
 def _groups(runs: Sequence[Run], width: int) -> Iterator[tuple[Run, ...]]:

@@ -15,10 +15,13 @@ import jax.numpy as jnp
 from jax import Array, lax, stages
 
 from tfc_jax import registry
+from tfc_jax.functional import Tree
+from tfc_jax.hyper import Hyper
+from tfc_jax.losses import data_loss
 from tfc_jax.sampling import Batch, Data, batch_indices, noisy_labels
 from tfc_jax.snapshot import ProbeView
 from tfc_jax.timetable import Schedule
-from tfc_jax.train import Carry, Hyper, Records, Trainer
+from tfc_jax.train import Carry, Records, Trainer
 
 
 class Timetable(NamedTuple):
@@ -58,7 +61,8 @@ class Program:
       chunk_steps: C, the most steps of a chunk.
       chunk_records: M, the most measured steps of a chunk.
       probes: names of files in tfc_jax/probes.
-      probe_samples: how many training and test samples a probe evaluates.
+      probe_samples: how many training and test samples a probe evaluates; the training ones also
+        tell an intervention which units are dead, and the mean feature.
     """
 
     trainer: Trainer
@@ -99,6 +103,18 @@ class Program:
 
         return jax.jit(probe)
 
+    @cached_property
+    def intervene(self) -> stages.Wrapped:
+        """`intervene(n_lanes, carry_R, hyper_R, data, step) -> carry_R`: what is due at a step."""
+
+        def intervene(
+            n_lanes: Array, carry_R: Carry, hyper_R: Hyper, data: Data, step: Array
+        ) -> Carry:
+            one = partial(self._one_intervention, data=data, step=step)
+            return self._map(one, n_lanes, carry_R, hyper_R, in_place=True)[0]
+
+        return jax.jit(intervene, donate_argnums=1)
+
     def _map(
         self,
         one: Callable,
@@ -112,7 +128,7 @@ class Program:
         Mapped, lanes 0..n_lanes-1 run in turn, so padding costs nothing and returns zeros. With
         `in_place`, `one` returns (carry, outputs), and the carry replaces the one it came from.
         """
-        with jax.default_matmul_precision(self.trainer.run.precision):
+        with jax.default_matmul_precision(self.trainer.network.run.precision):
             if self.schedule == "lockstep":
                 return jax.vmap(one)(carry_R, hyper_R)
             first = (_lane(carry_R, 0), _lane(hyper_R, 0))
@@ -155,14 +171,14 @@ class Program:
 
     def _batches(self, start: Array, hyper: Hyper, data: Data) -> Callable[[Array], Batch]:
         """Draws the chunk's batches, and returns the function that gathers number `position`."""
-        run, trainer = self.trainer.run, self.trainer
+        trainer, network = self.trainer, self.trainer.network
         n = data.x_train.shape[0]
-        indices = batch_indices(hyper.seed, start, self.chunk_steps, n, run.batch_size)
-        labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, trainer.n_classes)
+        indices = batch_indices(hyper.seed, start, self.chunk_steps, n, network.run.batch_size)
+        labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, network.n_classes)
 
         def draw(position: Array) -> Batch:
             rows = indices[position]
-            return Batch(data.scaled(data.x_train[rows]), labels[rows])
+            return Batch(trainer.net.inputs(data.scaled(data.x_train[rows])), labels[rows])
 
         return draw
 
@@ -181,25 +197,43 @@ class Program:
             ),
         )
 
+    def _one_intervention(
+        self, carry: Carry, hyper: Hyper, *, data: Data, step: Array
+    ) -> tuple[Carry, Records]:
+        x = self.trainer.net.inputs(data.scaled(data.x_train[: self.probe_samples]))
+        changed = self.trainer.intervene(carry, hyper, x)
+        is_due = hyper.intervene_at == step
+        return jax.tree.map(partial(jnp.where, is_due), changed, carry), {}
+
     def _one_probe(self, carry: Carry, hyper: Hyper, *, data: Data) -> Records:
-        trainer, n = self.trainer, self.probe_samples
-        labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, trainer.n_classes)
-
-        def logits(raw: Array) -> Array:
-            x = data.scaled(raw[:n])
-            return trainer.apply(carry.params, carry.model_state, x, train=False)[0]
-
-        view = ProbeView(
-            train_logits=logits(data.x_train),
-            train_targets=labels[:n],
-            test_logits=logits(data.x_test),
-            test_targets=data.y_test[:n],
-            loss=trainer.run.loss,
-        )
+        view = self._view(carry, hyper, data)
         columns: Records = {}
         for name in self.probes:
             columns |= registry.module("probes", name).compute(view)
         return columns
+
+    def _view(self, carry: Carry, hyper: Hyper, data: Data) -> ProbeView:
+        network, net, n = self.trainer.network, self.trainer.net, self.probe_samples
+        labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, network.n_classes)[:n]
+        train, test = (net.inputs(data.scaled(x[:n])) for x in (data.x_train, data.x_test))
+
+        def outputs(x: Array, params: Tree = carry.params) -> Array:
+            return net.apply(params, carry.model_state, x, train=False)[0]
+
+        return ProbeView(
+            train_inputs=train,
+            train_logits=outputs(train),
+            train_targets=labels,
+            test_logits=outputs(test),
+            test_targets=data.y_test[:n],
+            features=net.features(carry.params, carry.model_state, train),
+            weights=net.kernels(carry.params),
+            params=carry.params,
+            train_loss=lambda params: data_loss(network.run.loss, outputs(train, params), labels),
+            outputs=lambda x: outputs(net.inputs(x)),
+            loss=network.run.loss,
+            n_classes=network.n_classes,
+        )
 
 
 def _lane(tree_R: Any, i: Array | int) -> Any:

@@ -14,8 +14,9 @@ from tfc_jax import expression
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
+from tfc_jax.schema import KEY_COLUMNS
 
-ROW_KEYS = ("run_id", "step", "layer")
+ROW_KEYS = tuple(dict.fromkeys(c.name for keys in KEY_COLUMNS.values() for c in keys))
 
 
 def open_results(path: str | Path) -> "Results":

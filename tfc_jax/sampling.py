@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import Array
 
 # What a run draws from its seed.
-WEIGHTS, BATCHES, LABELS = range(3)
+WEIGHTS, BATCHES, LABELS, REDRAW, SHAM = range(5)
 
 
 def stream(seed: Array | int, purpose: int) -> Array:
-    """Returns the PRNG key of one purpose (WEIGHTS, BATCHES, LABELS) of the run with this seed."""
+    """Returns the PRNG key of one purpose of the run with this seed."""
     return jax.random.fold_in(jax.random.key(seed), purpose)
 
 

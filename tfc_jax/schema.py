@@ -26,13 +26,21 @@ class Column:
 RUN_ID = Column("run_id", "*", "", "hash of the keys that differ from their defaults", "string")
 STEP = Column("step", "*", "updates", "measured after this many updates; 0: initial", "int32")
 LAYER = Column("layer", "*", "", "1..L from the input; layer L holds the logits", "int32")
+CLASS_A = Column("class_a", "*", "", "class of one sample of a pair, from 0", "int32")
+CLASS_B = Column("class_b", "*", "", "class of the other sample, from 0", "int32")
+UNIT = Column("unit", "*", "", "unit of the layer, from 0", "int32")
+SAMPLE = Column("sample", "*", "", "place of the training sample in the probe, from 0", "int32")
 KEY_COLUMNS = {
     "runs": (RUN_ID,),
     "steps": (RUN_ID, STEP),
     "layers": (RUN_ID, STEP, LAYER),
     "probe": (RUN_ID, STEP),
     "probe_layers": (RUN_ID, STEP, LAYER),
+    "classes": (RUN_ID, STEP, LAYER, CLASS_A, CLASS_B),
+    "features": (RUN_ID, STEP, UNIT, SAMPLE),
 }
+FIRST_INDEX = {"layer": 1}  # of the axis that a key column counts; the others count from 0
+PROBE_TABLES = ("probe", "probe_layers", "classes", "features")
 RESULT_TABLES = tuple(table for table in KEY_COLUMNS if table != "runs")
 EVERY_STEP = (
     Column("loss", "steps", "nats or squared units", "data loss of the batch, without L2"),
@@ -45,6 +53,7 @@ OUTCOMES = (
     Column("steps_done", "runs", "updates", "updates that are committed", "int64"),
     Column("prior_loss", "runs", "as loss", "loss of the best constant predictor", "float64"),
     Column("bayes_loss", "runs", "as loss", "least expected loss under label noise", "float64"),
+    Column("built_width", "runs", "units", "width of the network as built", "int64"),
     Column("n_params", "runs", "count", "trained numbers", "int64"),
     Column("n_units", "runs", "count", "hidden units", "int64"),
     Column("units_per_param", "runs", "ratio", "n_units / n_params", "float64"),

@@ -98,12 +98,13 @@ class PackStore:
         """Takes a chunk into the group that the next commit writes."""
         self._chunks.append(chunk)
         last = {name: a[:, -1] for name, a in chunk.every_step.items()}
-        self._final |= {n: last[n] for n in ("loss", "accuracy") if n in last} | (chunk.probe or {})
+        probed = {name: a for name, a in (chunk.probe or {}).items() if a.ndim == 1}  # per run
+        self._final |= {n: last[n] for n in ("loss", "accuracy") if n in last} | probed
 
     @property
     def pending_bytes(self) -> int:
         """Size of the arrays that wait for a commit."""
-        groups = (a for c in self._chunks for a in (c.every_step, c.measured))
+        groups = (a for c in self._chunks for a in (c.every_step, c.measured, c.probe or {}))
         return sum(array.nbytes for columns in groups for array in columns.values())
 
     def commit(self, state: dict[str, np.ndarray], wall_s: float, status: str) -> None:

@@ -1,5 +1,6 @@
 """Chunks of arrays -> Arrow tables -> Parquet files."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfc_jax.chunk import Chunk
-from tfc_jax.schema import Column, arrow_schema
+from tfc_jax.schema import FIRST_INDEX, KEY_COLUMNS, PROBE_TABLES, Column, arrow_schema
 
 Tables = dict[str, pa.Table]
 
@@ -22,7 +23,7 @@ def group_tables(
 ) -> Tables:
     """Returns the rows of consecutive chunks, one table per result table, run after run.
 
-    A table of layers of which this program defines no column is left out.
+    A table of which this program defines no column, or has no row, is left out.
 
     Args:
       chunks: at least one, in step order.
@@ -35,12 +36,15 @@ def group_tables(
     measured = np.array([s for c in chunks for s in c.span.measured], dtype=np.int32)
     every_step = _joined([c.every_step for c in chunks])
     at_measured = _joined([c.measured for c in chunks])
-    _check_declared(at_measured, columns)
+    probe_steps, probed = _probed(chunks, first_probe)
+    _check_declared({**at_measured, **probed}, columns)
     tables = {"steps": _steps(run_ids, steps, measured, every_step, at_measured, columns["steps"])}
-    if any(c.name in at_measured for c in columns.get("layers", ())):
-        tables["layers"] = _layers(run_ids, measured, at_measured, columns["layers"])
-    if "probe" in columns:
-        tables["probe"] = _probe(run_ids, chunks, columns["probe"], first_probe)
+    for name in ("layers", *PROBE_TABLES):
+        at, values = (measured, at_measured) if name == "layers" else (probe_steps, probed)
+        declared = columns.get(name, ())
+        present = {c.name: values[c.name] for c in declared if c.name in values}
+        if present:
+            tables[name] = _grid(name, run_ids, at, present, declared)
     return tables
 
 
@@ -70,12 +74,14 @@ def _check_declared(
     """A column that no family declares would be dropped without a word."""
     undeclared = sorted(found.keys() - {c.name for group in columns.values() for c in group})
     if undeclared:
-        raise ValueError(f"A metric returns {', '.join(undeclared)}, which no COLUMNS declares.")
+        raise ValueError(
+            f"A metric or probe returns {', '.join(undeclared)}, which no COLUMNS declares."
+        )
 
 
 def _joined(chunks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Concatenates each column along the axis of steps."""
-    return {name: np.concatenate([c[name] for c in chunks], axis=1) for name in chunks[0]}
+    """Concatenates each column along the axis of steps; masks stay."""
+    return {name: np.ma.concatenate([c[name] for c in chunks], axis=1) for name in chunks[0]}
 
 
 def _steps(
@@ -99,37 +105,35 @@ def _steps(
     return _table("steps", keys, values, columns)
 
 
-def _layers(
-    run_ids: Sequence[str],
-    measured: np.ndarray,
-    at_measured: Mapping[str, np.ndarray],
-    columns: Sequence[Column],
-) -> pa.Table:
-    present = {c.name: at_measured[c.name] for c in columns if c.name in at_measured}
-    depth = next(iter(present.values())).shape[2]
-    n_runs, n_measured = len(run_ids), len(measured)
-    layer = np.arange(1, depth + 1, dtype=np.int32)
-    keys = {
-        "run_id": _repeated(run_ids, n_measured * depth),
-        "step": np.tile(np.repeat(measured, depth), n_runs),
-        "layer": np.tile(layer, n_runs * n_measured),
-    }
-    return _table("layers", keys, present, columns)
-
-
-def _probe(
-    run_ids: Sequence[str],
-    chunks: Sequence[Chunk],
-    columns: Sequence[Column],
-    first: Mapping[str, np.ndarray] | None,
-) -> pa.Table:
+def _probed(
+    chunks: Sequence[Chunk], first: Mapping[str, np.ndarray] | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns the steps at which there are probes, and their columns (R, P, ...)."""
     at = [] if first is None else [(chunks[0].span.start, first)]
     at += [(c.span.stop, c.probe) for c in chunks if c.probe is not None]
     names = at[0][1] if at else ()
-    values = {name: np.stack([row[name] for _, row in at], axis=1) for name in names}
-    steps = np.array([step for step, _ in at], np.int32)
-    keys = {"run_id": _repeated(run_ids, len(at)), "step": np.tile(steps, len(run_ids))}
-    return _table("probe", keys, values, columns)
+    values: dict[str, np.ndarray] = {
+        name: np.ma.stack([row[name] for _, row in at], axis=1) for name in names
+    }
+    return np.array([step for step, _ in at], np.int32), values
+
+
+def _grid(
+    name: str,
+    run_ids: Sequence[str],
+    steps: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    columns: Sequence[Column],
+) -> pa.Table:
+    """Rows of a table whose keys are the run, the step and the further axes of its arrays."""
+    shape = next(iter(values.values())).shape
+    keys: dict[str, Any] = {"run_id": _repeated(run_ids, math.prod(shape[1:]))}
+    for axis, key in enumerate(KEY_COLUMNS[name][1:], start=1):
+        count = np.arange(shape[axis], dtype=np.int32) + FIRST_INDEX.get(key.name, 0)
+        index = steps if axis == 1 else count
+        across = index.reshape(-1, *[1] * (len(shape) - axis - 1))
+        keys[key.name] = np.broadcast_to(across, shape)
+    return _table(name, keys, values, columns)
 
 
 def _table(
@@ -140,7 +144,7 @@ def _table(
 ) -> pa.Table:
     """Columns that were not computed for this program are null."""
     schema = arrow_schema(name, list(columns))
-    n = len(keys["step"])
+    n = len(keys["run_id"])
     arrays = [_array(field, {**keys, **values}, n) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
@@ -149,7 +153,7 @@ def _array(field: pa.Field, values: Mapping[str, Any], n: int) -> pa.Array:
     if field.name not in values:
         return pa.nulls(n, field.type)
     value = values[field.name]
-    flat = value if isinstance(value, pa.Array) else pa.array(np.ravel(value))
+    flat = value if isinstance(value, pa.Array) else pa.array(np.ma.ravel(value))
     return flat.cast(field.type)
 
 

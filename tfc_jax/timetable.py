@@ -1,6 +1,7 @@
 """Where chunks begin and end, and which of their steps are measured. Plain integers, no JAX."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,10 +32,12 @@ class Span:
         return tuple(end - step - 1 for step, end in zip(self.measured, ends, strict=False))
 
 
-def spans(record: Record, start: int, stop: int) -> Iterator[Span]:
-    """Cuts steps start..stop-1 into chunks that end wherever a probe is due."""
+def spans(
+    record: Record, start: int, stop: int, cuts: AbstractSet[int] = frozenset()
+) -> Iterator[Span]:
+    """Cuts steps start..stop-1 into chunks that end wherever a probe is due, and before `cuts`."""
     while start < stop:
-        end = min(start + LONGEST_CHUNK, stop)
+        end = min(start + LONGEST_CHUNK, stop, *(cut for cut in cuts if cut > start))
         if record.probes:
             end = min(end, next_probe(record, start))
         measured = record.measured_steps(start, end) if record.metrics else ()

@@ -1,37 +1,24 @@
 """Init and step of ONE run: arrays in, arrays out. The engine maps them over hundreds of runs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import Array
 
 from tfc_jax import registry
-from tfc_jax.keys import Run
+from tfc_jax.functional import Functional, Tree, flat
+from tfc_jax.hyper import Hyper
+from tfc_jax.interventions import intervene
 from tfc_jax.losses import accuracy, data_loss, prior_entropy
 from tfc_jax.metrics._rows import total_norm
-from tfc_jax.sampling import WEIGHTS, Batch, stream
-from tfc_jax.snapshot import Snapshot
+from tfc_jax.network import Network
+from tfc_jax.sampling import Batch
+from tfc_jax.snapshot import Snapshot, Values
 
-Tree = dict
-Records = dict[str, Array]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Hyper:
-    """The traced keys of one run; in a pack every leaf has a leading axis of runs."""
-
-    seed: Array
-    init_scale: Array
-    learning_rate: Array
-    momentum: Array
-    weight_decay: Array
-    label_noise: Array
+Records = dict[str, Values]
 
 
 @jax.tree_util.register_dataclass
@@ -40,11 +27,13 @@ class Carry:
     """Everything a run takes from one step to the next, hence all that a checkpoint holds.
 
     Batch order needs no state: it is a function of the seed and the step (sampling.py).
+    `metric_state` is what a metric keeps between measured steps, by its name.
     """
 
     params: Tree
     model_state: Tree
     opt_state: optax.OptState
+    metric_state: dict[str, Tree]
     step: Array
     first_bad_step: Array  # -1 while every loss was finite
 
@@ -53,23 +42,24 @@ class Carry:
 class Trainer:
     """What the static keys of a program fix: the network, the optimizer, what is recorded."""
 
-    run: Run
-    n_inputs: int
-    n_outputs: int
-    n_classes: int
+    network: Network
     has_momentum: bool
     metrics: tuple[str, ...]
 
     def init(self, hyper: Hyper) -> Carry:
         """Returns the state of one run at step 0."""
-        model = self._model(hyper)
-        params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-        model_state = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+        params, model_state = self.net.init(hyper)
+        step = jnp.int32(0)
         return Carry(
             params=params,
             model_state=model_state,
-            opt_state=self._optimizer(hyper).init(params),
-            step=jnp.int32(0),
+            opt_state=self._optimizer(hyper, step).init(params),
+            metric_state={
+                name: family.init(self.net.kernels(params))
+                for name, family in self._families().items()
+                if hasattr(family, "init")
+            },
+            step=step,
             first_bad_step=jnp.int32(-1),
         )
 
@@ -81,8 +71,8 @@ class Trainer:
         """
 
         def objective(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
-            logits, state = self.apply(params, carry.model_state, batch.x, train=True)
-            return data_loss(self.run.loss, logits, batch.y), (logits, state)
+            logits, state = self.net.apply(params, carry.model_state, batch.x, train=True)
+            return self._loss(logits, batch), (logits, state)
 
         (loss, (logits, state)), grads = jax.value_and_grad(objective, has_aux=True)(carry.params)
         carry, _ = self._update(carry, hyper, loss, grads, state)
@@ -102,63 +92,80 @@ class Trainer:
                 features[name] = value
                 return value + taps[name]
 
-            logits, state = self.apply(params, carry.model_state, batch.x, train=True, tap=tap)
-            return data_loss(self.run.loss, logits, batch.y), (logits, state, features)
+            logits, state = self.net.apply(params, carry.model_state, batch.x, train=True, tap=tap)
+            return self._loss(logits, batch), (logits, state, features)
 
         (loss, (logits, state, features)), (grads, tap_grads) = jax.value_and_grad(
             objective, argnums=(0, 1), has_aux=True
-        )(carry.params, self._zero_taps(batch.x))
+        )(carry.params, self.net.zero_taps(batch.x))
         after, updates = self._update(carry, hyper, loss, grads, state)
         snapshot = self._snapshot(batch, carry.params, grads, updates, features, tap_grads)
-        records = self._always(loss, logits, batch)
-        for family in self._families():
-            records |= family.compute(snapshot)
-        return after, records
+        columns, metric_state = self._measure(snapshot, carry.metric_state)
+        records = self._always(loss, logits, batch) | columns
+        return replace(after, metric_state=metric_state), records
 
-    def apply(
-        self,
-        params: Tree,
-        model_state: Tree,
-        x: Array,
-        *,
-        train: bool,
-        tap: Callable[[str, Array], Array] = lambda name, value: value,
-    ) -> tuple[Array, Tree]:
-        """Returns the logits (B, K) and the model state (running statistics) after the pass."""
-        model = nnx.merge(self._graph(), params, model_state, copy=True)
-        logits = model(x, tap, train)
-        return logits, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+    def intervene(self, carry: Carry, hyper: Hyper, x_NxD: Array) -> Carry:
+        """Returns the carry after the run's intervention.
+
+        Args:
+          x_NxD: fixed training inputs, by whose features means and dead units are judged.
+        """
+        params = intervene(self.net, carry.params, carry.model_state, hyper, x_NxD)
+        return replace(carry, params=params)
+
+    @property
+    def net(self) -> Functional:
+        """The network's functions."""
+        return Functional(self.network)
 
     def _update(
         self, carry: Carry, hyper: Hyper, loss: Array, grads: Tree, model_state: Tree
     ) -> tuple[Carry, Tree]:
-        updates, opt_state = self._optimizer(hyper).update(grads, carry.opt_state, carry.params)
+        optimizer = self._optimizer(hyper, carry.step)
+        updates, opt_state = optimizer.update(grads, carry.opt_state, carry.params)
         is_first_bad = (carry.first_bad_step < 0) & ~jnp.isfinite(loss)
         after = Carry(
             params=optax.apply_updates(carry.params, updates),
             model_state=model_state,
             opt_state=opt_state,
+            metric_state=carry.metric_state,
             step=carry.step + 1,
             first_bad_step=jnp.where(is_first_bad, carry.step, carry.first_bad_step),
         )
         return after, updates
 
-    def _optimizer(self, hyper: Hyper) -> optax.GradientTransformation:
+    def _optimizer(self, hyper: Hyper, step: Array) -> optax.GradientTransformation:
         """Coupled L2, then the update rule; built inside the step, so that its numbers trace."""
-        if self.run.optimizer == "adam":
+        run = self.network.run
+        if run.optimizer == "adam":
             rule = optax.adam(hyper.learning_rate)
         else:
-            dtype = jnp.dtype(self.run.momentum_dtype)
-            momentum = hyper.momentum if self.has_momentum else None
+            momentum = hyper.momentum_at(step) if self.has_momentum else None
+            dtype = jnp.dtype(run.momentum_dtype)
             rule = optax.sgd(hyper.learning_rate, momentum, accumulator_dtype=dtype)
         return optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
 
+    def _loss(self, logits: Array, batch: Batch) -> Array:
+        return data_loss(self.network.run.loss, logits, batch.y)
+
     def _always(self, loss: Array, logits: Array, batch: Batch) -> Records:
-        records = {"loss": loss}
-        if self.n_classes:
+        records: Records = {"loss": loss}
+        if self.network.n_classes:
             records["accuracy"] = accuracy(logits, batch.y)
-            records["prior_entropy"] = prior_entropy(batch.y, self.n_classes)
+            records["prior_entropy"] = prior_entropy(batch.y, self.network.n_classes)
         return records
+
+    def _measure(self, snapshot: Snapshot, states: dict[str, Tree]) -> tuple[Records, Tree]:
+        """Returns the columns of every family, and what the families keep for their next look."""
+        records: Records = {}
+        for name, family in self._families().items():
+            if hasattr(family, "init"):
+                columns, state = family.update(snapshot, states[name])
+                states = {**states, name: state}
+            else:
+                columns = family.compute(snapshot)
+            records |= columns
+        return records, states
 
     def _snapshot(
         self,
@@ -169,50 +176,24 @@ class Trainer:
         features: dict[str, Array],
         tap_grads: dict[str, Array],
     ) -> Snapshot:
-        depth, n_samples = self.run.depth, batch.x.shape[0]
-        kernels = self._architecture().kernels
-        linear = [f"linear_{layer}" for layer in range(1, depth + 1)]
-        feature = [f"feature_{layer}" for layer in range(1, depth)] + linear[-1:]
-        logit_dot_grad = jnp.sum(features[linear[-1]] * tap_grads[linear[-1]])
+        net, n_samples = self.net, batch.x.shape[0]
+        per_sample = {name: n_samples * flat(grad) for name, grad in tap_grads.items()}
+        logits = net.feature_names[-1]
         return Snapshot(
             inputs=batch.x,
-            features=tuple(features[name] for name in feature),
-            feature_grads=tuple(n_samples * tap_grads[name] for name in feature),
-            deltas=tuple(n_samples * tap_grads[name] for name in linear),
-            weights=kernels(params),
-            weight_grads=kernels(grads),
-            updates=kernels(updates),
-            labels=batch.y if self.n_classes else jnp.zeros(n_samples, jnp.int32),
-            logit_dot_grad=logit_dot_grad,
+            features=tuple(flat(features[name]) for name in net.feature_names),
+            feature_grads=tuple(per_sample[name] for name in net.feature_names),
+            deltas=tuple(per_sample.get(name) for name in net.linear_names),
+            weights=net.kernels(params),
+            weight_grads=net.kernels(grads),
+            updates=net.kernels(updates),
+            labels=batch.y if self.network.n_classes else jnp.zeros(n_samples, jnp.int32),
+            logit_dot_grad=jnp.sum(features[logits] * tap_grads[logits]),
             grad_norm_total=total_norm(jax.tree.leaves(grads)),
-            n_classes=max(self.n_classes, 1),
-            euler=self._architecture().euler_holds(self.run),
+            n_classes=max(self.network.n_classes, 1),
+            euler=self.network.architecture.euler_holds(self.network.run),
+            dense=net.dense,
         )
 
-    def _zero_taps(self, x_BxD: Array) -> Tree:
-        """Zeros of the shape and dtype of everything that passes a tap."""
-        shapes: dict[str, jax.ShapeDtypeStruct] = {}
-
-        def tap(name: str, value: Array) -> Array:
-            shapes[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
-            return value
-
-        def forward(x: Array) -> Array:
-            return self._model(1.0)(x, tap, True)
-
-        jax.eval_shape(forward, x_BxD)
-        return {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
-
-    def _model(self, hyper: Hyper | float) -> nnx.Module:
-        scale, seed = (hyper.init_scale, hyper.seed) if isinstance(hyper, Hyper) else (hyper, 0)
-        rngs = nnx.Rngs(params=stream(seed, WEIGHTS))
-        return self._architecture().Model(self.run, self.n_inputs, self.n_outputs, scale, rngs)
-
-    def _graph(self) -> nnx.GraphDef:
-        return nnx.split(nnx.eval_shape(lambda: self._model(1.0)), nnx.Param, ...)[0]
-
-    def _architecture(self) -> ModuleType:
-        return registry.module("models", self.run.architecture)
-
-    def _families(self) -> list[ModuleType]:
-        return [registry.module("metrics", name) for name in self.metrics]
+    def _families(self) -> dict[str, ModuleType]:
+        return {name: registry.module("metrics", name) for name in self.metrics}

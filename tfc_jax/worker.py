@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -73,10 +74,9 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
 def prepare(task: Task) -> tuple[PackEngine, dict[str, Any]]:
     """Returns the engine of a pack, and its columns of the runs table."""
     run = task.runs[0]
-    dataset = load_dataset(run.dataset, run.n_train, run.classes)
-    plan = ProgramPlan(run, run.momentum > 0, dataset)
+    plan = ProgramPlan(run, load_dataset(run.dataset, run.n_train, run.classes, run.difficulty))
     program = compiled_program(_trainer(plan, task.record), task.record, task.schedule)
-    arrays = device_data(dataset, run.scaling)
+    arrays = device_data(plan.dataset, run.scaling)
     return PackEngine(program, task.record, task.runs, task.width, arrays), _facts(task, plan)
 
 
@@ -91,9 +91,11 @@ def _trained_by(now: Mapping[str, Any], stored: Mapping[str, list[Any]]) -> dict
 
 
 @cache
-def load_dataset(name: str, n_train: int | None, classes: int | None) -> data.Dataset:
+def load_dataset(
+    name: str, n_train: int | None, classes: int | None, difficulty: float | None
+) -> data.Dataset:
     """Loads a data set once per process."""
-    return data.load(name, n_train=n_train, classes=classes)
+    return data.load(name, n_train=n_train, classes=classes, difficulty=difficulty)
 
 
 @cache
@@ -133,16 +135,11 @@ def compiled_program(trainer: Trainer, record: Record, schedule: Schedule) -> Pr
 
 
 def _trainer(plan: ProgramPlan, record: Record) -> Trainer:
-    static = {k.name: getattr(plan.run, k.name) for k in KEYS.values() if not k.traced}
+    built = plan.network.run
+    static = {k.name: getattr(built, k.name) for k in KEYS.values() if not k.traced}
     static.pop("steps")  # a longer run goes on with the same program
-    return Trainer(
-        run=Run(**static),
-        n_inputs=plan.dataset.n_inputs,
-        n_outputs=plan.dataset.n_outputs,
-        n_classes=plan.dataset.n_classes,
-        has_momentum=plan.has_momentum,
-        metrics=record.metrics,
-    )
+    network = replace(plan.network, run=Run(**static))
+    return Trainer(network, has_momentum=plan.run.has_momentum, metrics=record.metrics)
 
 
 def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
@@ -150,6 +147,7 @@ def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
     return {
         "prior_loss": [data.prior_loss(dataset, r.loss, r.label_noise) for r in task.runs],
         "bayes_loss": [data.bayes_loss(dataset, r.loss, r.label_noise) for r in task.runs],
+        "built_width": plan.network.run.width,
         "n_params": sizes.n_params,
         "n_units": sizes.n_units,
         "units_per_param": sizes.n_units / sizes.n_params,

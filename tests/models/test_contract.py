@@ -14,7 +14,8 @@ from jax import Array
 from tfc_jax import registry
 from tfc_jax.keys import Run
 from tfc_jax.sizes import Sizes
-from tfc_jax.train import Hyper, Trainer
+from tfc_jax.network import Network
+from tfc_jax.train import Trainer
 
 D, K, B = 6, 3, 4
 NAMES = registry.names("models")
@@ -48,7 +49,7 @@ def module(name: str) -> ModuleType:
 
 def forward(one: Trainer, tap: Callable[[str, Array], Array]) -> Array:
     carry = one.init(hyper())
-    return one.apply(carry.params, carry.model_state, X, train=True, tap=tap)[0]
+    return one.net.apply(carry.params, carry.model_state, X, train=True, tap=tap)[0]
 
 
 @with_variants

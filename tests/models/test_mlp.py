@@ -16,7 +16,8 @@ from scipy.special import erf
 from tfc_jax.keys import Run
 from tfc_jax.models import mlp
 from tfc_jax.models.mlp import ACTIVATIONS, HOMOGENEOUS
-from tfc_jax.train import Hyper, Trainer
+from tfc_jax.network import Network
+from tfc_jax.train import Trainer
 
 EPS = 2.0**-23
 D, H, K, B = 6, 5, 3, 7
@@ -80,7 +81,7 @@ def test_the_network_is_the_hand_written_one(activation: Any, norm: Any, bias: b
     carry = trainer(run).init(hyper(run))
     params, state = spread(carry.params), spread(carry.model_state)
     for train in (True, False):
-        z, _ = trainer(run).apply(params, state, jnp.asarray(inputs()), train=train)
+        z, _ = trainer(run).net.apply(params, state, jnp.asarray(inputs()), train=train)
         expected = forward(run, params, state, inputs(), train)
         # Three layers of sums of at most 7 terms; a norm divides by a deviation of a few units.
         assert np.abs(z - expected).max() < 100 * EPS * np.abs(expected).max()
@@ -89,7 +90,7 @@ def test_the_network_is_the_hand_written_one(activation: Any, norm: Any, bias: b
 def test_a_network_of_one_layer_is_linear() -> None:
     run = Run(depth=1)
     carry = trainer(run).init(hyper(run))
-    z, _ = trainer(run).apply(carry.params, {}, jnp.asarray(inputs()), train=True)
+    z, _ = trainer(run).net.apply(carry.params, {}, jnp.asarray(inputs()), train=True)
     (w,) = mlp.kernels(carry.params)
     assert np.allclose(z, inputs().astype(np.float64) @ w, rtol=0, atol=10 * EPS)
 
@@ -97,7 +98,7 @@ def test_a_network_of_one_layer_is_linear() -> None:
 def test_running_statistics_forget_a_tenth_a_step() -> None:
     run = Run(depth=2, width=H, norm="batch")
     carry = trainer(run).init(hyper(run))
-    _, state = trainer(run).apply(
+    _, state = trainer(run).net.apply(
         carry.params, carry.model_state, jnp.asarray(inputs()), train=True
     )
     a = inputs().astype(np.float64) @ mlp.kernels(carry.params)[0]
@@ -127,7 +128,7 @@ def features(run: Run, hyper: Hyper, x: Array, *, n_outputs: int = K) -> list[Ar
 
     one = trainer(run, x.shape[1], n_outputs)
     carry = one.init(hyper)
-    one.apply(carry.params, carry.model_state, x, train=True, tap=tap)
+    one.net.apply(carry.params, carry.model_state, x, train=True, tap=tap)
     return [found[f"feature_{layer}"] for layer in range(1, run.depth)]
 
 

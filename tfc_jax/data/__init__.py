@@ -33,7 +33,13 @@ __all__ = [
 ]
 
 
-def load(name: str, *, n_train: int | None = None, classes: int | None = None) -> Dataset:
+def load(
+    name: str,
+    *,
+    n_train: int | None = None,
+    classes: int | None = None,
+    difficulty: float | None = None,
+) -> Dataset:
     """Returns a data set, or the part of it that a sweep asks for. Never uses the network.
 
     Args:
@@ -44,6 +50,8 @@ def load(name: str, *, n_train: int | None = None, classes: int | None = None) -
       InputError: the name is unknown, the data are missing or damaged here, or the part is not
         in the data set. The message says what to do.
     """
+    if difficulty is not None:
+        raise InputError(f"difficulty: {difficulty} came, but '{name}' has no such knob.")
     return select(_family(name).load_raw(name), n_train=n_train, classes=classes)
 
 

@@ -1,11 +1,13 @@
 """Sizes of features, gradients, weights and updates, and a self-check of the engine."""
 
+import itertools
+
 import jax.numpy as jnp
 from jax import Array
 
 from tfc_jax.metrics._rows import each, frobenius
 from tfc_jax.schema import Column
-from tfc_jax.snapshot import Snapshot
+from tfc_jax.snapshot import Snapshot, Values, on_layers
 
 COLUMNS = (
     Column("feature_norm", "layers", "1", "Root mean square over samples of the feature's norm"),
@@ -32,21 +34,23 @@ COLUMNS = (
 )
 
 
-def compute(snapshot: Snapshot) -> dict[str, Array]:
+def compute(snapshot: Snapshot) -> dict[str, Values]:
     """Norms, each (L,) and >= 0, but grad_norm_total (); none underflows down to 1e-37."""
+    deltas = snapshot.delta_by_layer
     tensors = (
         snapshot.features,
-        snapshot.deltas,
+        tuple(deltas.values()),
         snapshot.weights,
         snapshot.weight_grads,
         snapshot.updates,
     )
-    norms_5xL = frobenius(sum(tensors, ())).reshape(len(tensors), -1)
-    feature_L, delta_L, weight_L, grad_L, update_L = norms_5xL
+    ends = list(itertools.accumulate(map(len, tensors)))[:-1]
+    norms = jnp.split(frobenius(sum(tensors, ())), ends)
+    feature_L, delta_l, weight_L, grad_L, update_L = norms
     root_batch = snapshot.labels.shape[0] ** 0.5
-    columns = {
+    columns: dict[str, Values] = {
         "feature_norm": feature_L / root_batch,
-        "delta_norm": delta_L / root_batch,
+        "delta_norm": on_layers(delta_l / root_batch, tuple(deltas), len(feature_L)),
         "weight_norm": weight_L,
         "grad_norm": grad_L,
         "update_ratio": update_L / weight_L,

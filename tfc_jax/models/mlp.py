@@ -1,5 +1,6 @@
 """Plain multilayer perceptron: h_l = act(norm(W_l h_{l-1})), logits z = W_L h_{L-1}."""
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -8,11 +9,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from tfc_jax.hyper import Hyper
 from tfc_jax.initializers import bias_init, kernel_init, structured_bias, structured_kernel
 from tfc_jax.keys import Run
 from tfc_jax.sizes import Sizes
 
 Tap = Callable[[str, Array], Array]
+Shape = tuple[int, ...]
+Path = tuple[str | int, ...]
+EXAMPLE = {"depth": 4, "width": 5}
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -30,20 +35,20 @@ class Model(nnx.Module):
 
     Args:
       run: the static keys.
-      n_inputs: D, size of a flattened input.
+      input_shape: of one sample; it is flattened to D inputs.
       n_outputs: K logits, or the number of regression targets.
-      init_scale: factor on the initial weights; may be traced.
+      hyper: traced keys, of which `init_scale` is the factor on the initial weights.
       rngs: stream `params` draws the initial weights, layer after layer.
     """
 
     def __init__(
-        self, run: Run, n_inputs: int, n_outputs: int, init_scale: Array | float, rngs: nnx.Rngs
+        self, run: Run, input_shape: Shape, n_outputs: int, hyper: Hyper, rngs: nnx.Rngs
     ) -> None:
-        sizes = layer_sizes(run, n_inputs, n_outputs)
+        sizes = layer_sizes(run, math.prod(input_shape), n_outputs)
         self.activation = ACTIVATIONS[run.activation]
         self.layers = nnx.List(
             [
-                _linear(run, layer, fan_in, fan_out, init_scale, rngs)
+                _linear(run, layer, fan_in, fan_out, hyper.init_scale, rngs)
                 for layer, (fan_in, fan_out) in enumerate(sizes, start=1)
             ]
         )
@@ -51,7 +56,7 @@ class Model(nnx.Module):
             [_norm(run.norm, width, rngs) for _, width in sizes[:-1] if run.norm != "none"]
         )
 
-    def __call__(self, x_BxD: Array, tap: Tap, train: bool) -> Array:
+    def __call__(self, x: Array, tap: Tap, train: bool) -> Array:
         """Returns the logits (B, K); passes every W_l h_{l-1} and every feature through `tap`.
 
         Args:
@@ -60,7 +65,7 @@ class Model(nnx.Module):
           train: batch norm uses the batch's statistics and updates its running ones.
         """
         hidden, (last,) = self.layers[:-1], self.layers[-1:]
-        h_BxH = x_BxD
+        h_BxH = x.reshape(x.shape[0], -1)
         for layer, linear in enumerate(hidden, start=1):
             a_BxH = tap(f"linear_{layer}", linear(h_BxH))
             if self.norms:
@@ -75,8 +80,9 @@ def layer_sizes(run: Run, n_inputs: int, n_outputs: int) -> list[tuple[int, int]
     return list(pairwise(widths))
 
 
-def sizes(run: Run, n_inputs: int, n_outputs: int) -> Sizes:
+def sizes(run: Run, input_shape: Shape, n_outputs: int) -> Sizes:
     """Returns parameter count and costs; the first layer has no input gradient."""
+    n_inputs = math.prod(input_shape)
     layers = layer_sizes(run, n_inputs, n_outputs)
     weights = [fan_in * fan_out for fan_in, fan_out in layers]
     n_hidden = sum(fan_out for _, fan_out in layers[:-1])
@@ -90,9 +96,24 @@ def sizes(run: Run, n_inputs: int, n_outputs: int) -> Sizes:
     )
 
 
-def kernels(params: dict) -> tuple[Array, ...]:
-    """Returns the weight matrices (H_{l-1}, H_l) of layers 1..L from a tree shaped like params."""
-    return tuple(params["layers"][i]["kernel"] for i in range(len(params["layers"])))
+def kernel_paths(run: Run) -> tuple[Path, ...]:
+    """Returns where the weights of layers 1..L stand in the parameters."""
+    return tuple(("layers", i, "kernel") for i in range(run.depth))
+
+
+def dense_layers(run: Run) -> tuple[int, ...]:
+    """Returns the layers that read the whole feature of the layer below: all of them."""
+    return tuple(range(1, run.depth + 1))
+
+
+def misfits(run: Run, input_shape: Shape) -> list[str]:
+    """Returns what keys and inputs do not fit this architecture, one sentence each."""
+    if run.init == "structured" and input_shape != (1,):
+        return [
+            f"init: structured needs one-dimensional inputs, but {run.dataset} has inputs of "
+            f"shape {input_shape} here. Use another init or data set."
+        ]
+    return []
 
 
 def euler_holds(run: Run) -> bool:
