@@ -23,6 +23,7 @@ from tfc_jax.network import Network
 from tfc_jax.program import Program
 from tfc_jax.record import PerDecade, Record
 from tfc_jax.sampling import Batch, Data, batch_indices, noisy_labels
+from tfc_jax.snapshot import OnLayers
 from tfc_jax.timetable import Schedule, Span
 from tfc_jax.train import Carry, Trainer
 
@@ -50,7 +51,11 @@ def squares() -> Iterator[None]:
 
     def compute(snapshot: Any) -> dict[str, jax.Array]:
         weights = jnp.stack([jnp.sum(w**2) for w in snapshot.weights])
-        return {"weights": weights, "logits": jnp.sum(snapshot.features[-1] ** 2)}
+        return {
+            "weights": weights,
+            "logits": jnp.sum(snapshot.features[-1] ** 2),
+            "upper": OnLayers(weights[1:], (2, 3)),
+        }
 
     family.compute = compute  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
@@ -277,6 +282,16 @@ def test_a_probe_evaluates_the_first_samples_without_training(schedule: Schedule
         assert found[f"{part}_loss"][1] == pytest.approx(loss, rel=1e-5)  # as above
         # A division by a known number may be compiled to a product with its reciprocal.
         assert found[f"{part}_accuracy"][1] == pytest.approx(float(accuracy(z, y[:20])), rel=1e-6)
+
+
+@on_both
+def test_a_column_of_some_layers_is_masked_on_the_others(schedule: Schedule) -> None:
+    (chunk,) = pack(schedule).train(pack(schedule).init(), 0, 10, lambda _: False)
+    upper, weights = chunk.measured["upper"], chunk.measured["weights"]
+    assert upper.shape == weights.shape == (3, 4, STATIC.depth)
+    assert np.ma.getmaskarray(upper)[..., 0].all()
+    assert not np.ma.getmaskarray(upper)[..., 1:].any()
+    assert np.array_equal(np.asarray(upper)[..., 1:], weights[..., 1:])
 
 
 def test_a_pack_without_probes_has_none() -> None:

@@ -1,6 +1,7 @@
 """Parquet as any reader sees it: plain types, nulls apart from NaN, units inside, checksums."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import PACK, RECORD, RUNS, fake_plugins, make_chunk, make_probe, train_fake_pack
+from tfc_jax.chunk import Chunk
 from tfc_jax.layout import Folder
-from tfc_jax.schema import result_columns
+from tfc_jax.schema import Column, result_columns
 from tfc_jax.store import create
 from tfc_jax.tables import Tables, group_tables, write_parquet
 
@@ -63,6 +65,53 @@ def test_layers_count_from_one_and_steps_ascend_within_each_run() -> None:
     first = layers[layers["run_id"] == IDS[0]]
     assert first["step"].tolist() == [step for step in range(0, 20, 3) for _ in range(3)]
     assert first["layer"].tolist() == [1, 2, 3] * 7
+
+
+def test_layers_on_which_a_column_is_not_defined_are_null_and_its_nan_stays() -> None:
+    chunk = make_chunk(0, 10)
+    partly = np.ma.masked_all(chunk.measured["cosine"].shape, np.float32)
+    partly[..., 1:] = chunk.measured["cosine"][..., 1:]
+    partly[0, 0, 2] = np.nan
+    chunk.measured["undefined"] = partly
+    rows = group_tables([chunk, make_partial(10, 20)], IDS, result_columns(RECORD), None)["layers"]
+    values = rows["undefined"].combine_chunks()
+    assert values.is_null().to_pylist() == [layer == 1 for layer in rows["layer"].to_pylist()]
+    # NaN where it was computed and not a number: run 0, step 0, layer 3.
+    assert np.isnan(values.drop_null().to_numpy()).nonzero()[0].tolist() == [1]
+
+
+def make_partial(start: int, stop: int) -> Chunk:
+    """A chunk whose column `undefined` is that of `cosine`, but on layer 1."""
+    chunk = make_chunk(start, stop)
+    chunk.measured["undefined"] = np.ma.masked_all(chunk.measured["cosine"].shape, np.float32)
+    chunk.measured["undefined"][..., 1:] = chunk.measured["cosine"][..., 1:]
+    return chunk
+
+
+def test_every_axis_of_a_probe_is_a_key_of_its_table() -> None:
+    columns = {
+        "steps": (),
+        "classes": (Column("class_cos", "classes", "", "of a pair of classes"),),
+        "features": (Column("feature", "features", "", "of a unit and a sample"),),
+    }
+    rng = np.random.default_rng(0)
+    chunks = [replace(make_chunk(a, a + 10), measured={}, probe=None) for a in (0, 10)]
+    arrays = {"class_cos": (3, 3, 2, 2), "feature": (3, 4, 5)}
+    probes = [
+        {name: rng.random(shape).astype(np.float32) for name, shape in arrays.items()}
+        for _ in range(3)
+    ]
+    chunks = [replace(c, probe=probe) for c, probe in zip(chunks, probes[1:], strict=True)]
+    found = group_tables(chunks, IDS, columns, probes[0])
+    for row in found["classes"].to_pylist():
+        run, look = IDS.index(row["run_id"]), row["step"] // 10
+        index = (run, row["layer"] - 1, row["class_a"], row["class_b"])
+        assert row["class_cos"] == probes[look]["class_cos"][index]
+    for row in found["features"].to_pylist():
+        run, look = IDS.index(row["run_id"]), row["step"] // 10
+        assert row["feature"] == probes[look]["feature"][run, row["unit"], row["sample"]]
+    assert found["classes"].num_rows == 3 * 3 * 3 * 2 * 2
+    assert found["features"].num_rows == 3 * 3 * 4 * 5
 
 
 def test_a_span_without_a_measured_step_has_losses_and_no_layers() -> None:

@@ -144,6 +144,7 @@ def _on_host(values: Values, depth: int) -> np.ndarray:
     if not isinstance(values, OnLayers):
         return np.asarray(values)
     known = np.asarray(values.values)
-    full = np.ma.masked_all((*known.shape[:-1], depth), known.dtype)
+    full = np.ma.zeros((*known.shape[:-1], depth), known.dtype)
+    full[...] = np.ma.masked
     full[..., np.array(values.layers) - 1] = known
     return full

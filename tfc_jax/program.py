@@ -47,6 +47,10 @@ class Outputs(NamedTuple):
     measured: Records
 
 
+# Training samples that tell an intervention the mean feature, and which units are dead. A number of
+# its own: what a sweep records must not change what it trains.
+INTERVENTION_SAMPLES = 512
+
 _State = tuple[Array, Carry, Outputs]
 
 
@@ -61,8 +65,7 @@ class Program:
       chunk_steps: C, the most steps of a chunk.
       chunk_records: M, the most measured steps of a chunk.
       probes: names of files in tfc_jax/probes.
-      probe_samples: how many training and test samples a probe evaluates; the training ones also
-        tell an intervention which units are dead, and the mean feature.
+      probe_samples: how many training and test samples a probe evaluates.
     """
 
     trainer: Trainer
@@ -200,7 +203,7 @@ class Program:
     def _one_intervention(
         self, carry: Carry, hyper: Hyper, *, data: Data, step: Array
     ) -> tuple[Carry, Records]:
-        x = self.trainer.net.inputs(data.scaled(data.x_train[: self.probe_samples]))
+        x = self.trainer.net.inputs(data.scaled(data.x_train[:INTERVENTION_SAMPLES]))
         changed = self.trainer.intervene(carry, hyper, x)
         is_due = hyper.intervene_at == step
         return jax.tree.map(partial(jnp.where, is_due), changed, carry), {}
