@@ -1,0 +1,29 @@
+"""Exact mathematics of wide random networks, and of chains that learn (SCIENCE.md section 4).
+
+NumPy and SciPy only, float64. A "wide limit" is that of infinitely many units per layer; weights
+have independent entries of mean 0 and variance `weight_variance` / fan_in, biases of variance
+`bias_variance`. `variance` is that of a pre-activation.
+"""
+
+from tfc_jax.theory.cosines import (
+    abs_cosine,
+    batch_norm_relu_cosine,
+    cosines_by_depth,
+    leaky_relu_cosine,
+    next_cosine,
+    relu_cosine,
+)
+from tfc_jax.theory.gaussian import ACTIVATIONS, Activation, mean, mean_product
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "abs_cosine",
+    "batch_norm_relu_cosine",
+    "cosines_by_depth",
+    "leaky_relu_cosine",
+    "mean",
+    "mean_product",
+    "next_cosine",
+    "relu_cosine",
+]
