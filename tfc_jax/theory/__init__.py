@@ -5,6 +5,13 @@ have independent entries of mean 0 and variance `weight_variance` / fan_in, bias
 `bias_variance`. `variance` is that of a pre-activation.
 """
 
+from tfc_jax.theory.chains import (
+    chain_steps,
+    chain_time,
+    chain_time_far_from_target,
+    decades_per_layer,
+    phase_one_product,
+)
 from tfc_jax.theory.cosines import (
     abs_cosine,
     batch_norm_relu_cosine,
@@ -20,10 +27,15 @@ __all__ = [
     "Activation",
     "abs_cosine",
     "batch_norm_relu_cosine",
+    "chain_steps",
+    "chain_time",
+    "chain_time_far_from_target",
     "cosines_by_depth",
+    "decades_per_layer",
     "leaky_relu_cosine",
     "mean",
     "mean_product",
     "next_cosine",
+    "phase_one_product",
     "relu_cosine",
 ]
