@@ -21,9 +21,24 @@ from tfc_jax.theory.cosines import (
     relu_cosine,
 )
 from tfc_jax.theory.gaussian import ACTIVATIONS, Activation, mean, mean_product
+from tfc_jax.theory.variances import (
+    BATCH_NORM_GRADIENT_GROWTH,
+    WEIGHT_VARIANCES,
+    depth_scale,
+    fixed_variance,
+    next_covariance,
+    next_variance,
+    relu_growth,
+    susceptibility,
+    tanh_critical_weight_variance,
+    trainable_depth,
+    variances_by_depth,
+)
 
 __all__ = [
     "ACTIVATIONS",
+    "BATCH_NORM_GRADIENT_GROWTH",
+    "WEIGHT_VARIANCES",
     "Activation",
     "abs_cosine",
     "batch_norm_relu_cosine",
@@ -32,10 +47,19 @@ __all__ = [
     "chain_time_far_from_target",
     "cosines_by_depth",
     "decades_per_layer",
+    "depth_scale",
+    "fixed_variance",
     "leaky_relu_cosine",
     "mean",
     "mean_product",
     "next_cosine",
+    "next_covariance",
+    "next_variance",
     "phase_one_product",
     "relu_cosine",
+    "relu_growth",
+    "susceptibility",
+    "tanh_critical_weight_variance",
+    "trainable_depth",
+    "variances_by_depth",
 ]
