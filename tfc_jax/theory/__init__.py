@@ -20,6 +20,12 @@ from tfc_jax.theory.cosines import (
     next_cosine,
     relu_cosine,
 )
+from tfc_jax.theory.finite_width import (
+    angle_drift,
+    angle_log_variance,
+    log_norm_mean,
+    log_norm_variance,
+)
 from tfc_jax.theory.gaussian import ACTIVATIONS, Activation, mean, mean_product
 from tfc_jax.theory.variances import (
     BATCH_NORM_GRADIENT_GROWTH,
@@ -41,6 +47,8 @@ __all__ = [
     "WEIGHT_VARIANCES",
     "Activation",
     "abs_cosine",
+    "angle_drift",
+    "angle_log_variance",
     "batch_norm_relu_cosine",
     "chain_steps",
     "chain_time",
@@ -50,6 +58,8 @@ __all__ = [
     "depth_scale",
     "fixed_variance",
     "leaky_relu_cosine",
+    "log_norm_mean",
+    "log_norm_variance",
     "mean",
     "mean_product",
     "next_cosine",
