@@ -27,6 +27,12 @@ from tfc_jax.theory.finite_width import (
     log_norm_variance,
 )
 from tfc_jax.theory.gaussian import ACTIVATIONS, Activation, mean, mean_product
+from tfc_jax.theory.residual import (
+    residual_cosine,
+    residual_growth,
+    residual_simple_by_depth,
+    residual_simple_step,
+)
 from tfc_jax.theory.variances import (
     BATCH_NORM_GRADIENT_GROWTH,
     WEIGHT_VARIANCES,
@@ -68,6 +74,10 @@ __all__ = [
     "phase_one_product",
     "relu_cosine",
     "relu_growth",
+    "residual_cosine",
+    "residual_growth",
+    "residual_simple_by_depth",
+    "residual_simple_step",
     "susceptibility",
     "tanh_critical_weight_variance",
     "trainable_depth",
