@@ -1,15 +1,24 @@
 """Cosines in wide random networks: published values, limits, and one wide network."""
 
+from inspect import isfunction
+
 import numpy as np
 import pytest
 
+from tfc_jax import theory
 from tfc_jax.theory import (
     ACTIVATIONS,
     abs_cosine,
+    chains,
+    cosines,
     cosines_by_depth,
+    finite_width,
+    gaussian,
     leaky_relu_cosine,
     next_cosine,
     relu_cosine,
+    residual,
+    variances,
 )
 
 DEPTHS = [1, 2, 4, 8, 16, 32]
@@ -59,6 +68,19 @@ def test_a_sample_stays_equal_to_itself(name: str, bias_variance: float) -> None
 def test_biases_pull_cosines_up_by_what_they_share() -> None:
     found = next_cosine(ACTIVATIONS["identity"], COSINES, 2.0, 1.5, 0.6)
     assert found == pytest.approx((3 * COSINES + 0.6) / 3.6, abs=1e-13)
+
+
+def test_everything_public_is_exported_and_documented() -> None:
+    modules = (chains, cosines, finite_width, gaussian, residual, variances)
+    public = {
+        name: f
+        for module in modules
+        for name, f in vars(module).items()
+        if isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert len(public) > 20
+    assert set(public) <= set(theory.__all__)
+    assert all(f.__doc__ for f in public.values())
 
 
 def test_map_has_its_exact_values() -> None:
