@@ -16,6 +16,7 @@ from tfc_jax.theory import (
     gaussian,
     leaky_relu_cosine,
     next_cosine,
+    rank_bound,
     relu_cosine,
     residual,
     variances,
@@ -71,7 +72,7 @@ def test_biases_pull_cosines_up_by_what_they_share() -> None:
 
 
 def test_everything_public_is_exported_and_documented() -> None:
-    modules = (chains, cosines, finite_width, gaussian, residual, variances)
+    modules = (chains, cosines, finite_width, gaussian, rank_bound, residual, variances)
     public = {
         name: f
         for module in modules

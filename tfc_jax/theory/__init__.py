@@ -27,6 +27,7 @@ from tfc_jax.theory.finite_width import (
     log_norm_variance,
 )
 from tfc_jax.theory.gaussian import ACTIVATIONS, Activation, mean, mean_product
+from tfc_jax.theory.rank_bound import rank_loss_bound
 from tfc_jax.theory.residual import (
     residual_cosine,
     residual_growth,
@@ -72,6 +73,7 @@ __all__ = [
     "next_covariance",
     "next_variance",
     "phase_one_product",
+    "rank_loss_bound",
     "relu_cosine",
     "relu_growth",
     "residual_cosine",
