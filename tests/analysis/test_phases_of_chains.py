@@ -60,7 +60,7 @@ def test_phase_one_of_a_trained_chain_ends_where_mathematics_says(
     assert expected == pytest.approx(4000, rel=0.01)
     (found,) = analyse(results)["phase1_end"]
     assert found == pytest.approx(expected, rel=0.01)
-    # The loss itself crosses within 3 steps: the step is whole, and the float32 of the table and
-    # the order of the learning rate are far less. Smoothing over 50 steps makes the rest.
+    # The loss itself is below from the next whole step on; a hundredth of a step is what the
+    # correction for Euler's lag leaves (test_theory_chains). Smoothing over 50 steps adds the rest.
     crossed = int(np.argmax(loss < 0.99 * prior))
-    assert crossed == pytest.approx(expected, abs=3)
+    assert -0.01 < crossed - expected < 1.01
