@@ -65,6 +65,20 @@ def test_sharper_bends_cost_the_digits_that_are_said(
     assert np.abs(found - finer).max() < tolerance * variance
 
 
+@pytest.mark.parametrize("name", ["tanh", "gelu"])
+def test_means_keep_their_digits_longer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variances = np.array([1.0, 4.0, 25.0])
+    found = mean(lambda a: ACTIVATIONS[name](a) ** 2, variances)
+    monkeypatch.setattr(quadrature, "N_RADII", 300)
+    finer = mean(lambda a: ACTIVATIONS[name](a) ** 2, variances)
+    assert np.abs((found - finer) / variances).max() < 1e-12
+
+
+def test_gauss_hermite_does_not_get_as_far_with_a_kink() -> None:
+    found = hermite_product(ACTIVATIONS["relu"], 0.5, 1.0, 1.0)
+    assert 1e-4 < abs(found / (float(relu_cosine(0.5)) / 2) - 1) < 1e-2
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("variance", [0.1, 1.0, 4.0, 25.0])
 def test_a_square_is_the_product_with_itself(name: str, variance: float) -> None:

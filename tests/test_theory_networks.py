@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from jax import Array
 
+from tfc_jax.initializers import KERNELS
 from tfc_jax.keys import Run
+from tfc_jax.models import mlp
 from tfc_jax.theory import (
     ACTIVATIONS,
     WEIGHT_VARIANCES,
@@ -94,6 +96,15 @@ def assert_mean(found_R: np.ndarray, expected: np.ndarray, bias: float) -> None:
     assert np.all(np.abs(found_R.mean(axis=0) - expected) < 4 * error + bias)
 
 
+def test_the_theory_knows_every_activation_and_scheme_of_our_networks() -> None:
+    assert set(ACTIVATIONS) == set(mlp.ACTIVATIONS)
+    assert set(WEIGHT_VARIANCES) == set(KERNELS)
+    a = np.linspace(-3, 3, 61)
+    for name, ours in mlp.ACTIVATIONS.items():
+        # Some roundings of float32 numbers of at most 3.
+        assert np.abs(ACTIVATIONS[name](a) - ours(jnp.asarray(a, jnp.float32))).max() < 2e-6, name
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("init", "scale"), [("he_normal", 1.0), ("xavier_normal", 0.8)])
 def test_wide_networks_follow_the_covariances_of_quadrature(
@@ -153,6 +164,9 @@ def test_wide_networks_with_biases_follow_covariances_and_cosines(
     [
         ("he_normal", False, 1.0),
         ("xavier_normal", False, 1 / 2),
+        ("xavier_uniform", False, 1 / 2),
+        ("lecun_normal", False, 1 / 2),
+        ("orthogonal", False, 1 / 2),
         ("torch_default", False, 1 / 6),
         ("torch_default", True, 1 / 6),
     ],

@@ -30,7 +30,7 @@ def mean(function: Activation, variance: ArrayLike = 1.0) -> Floats:
     Args:
       function: elementwise, float64 in and out; grows slower than a Gaussian decays.
     Error: below 1e-12 of the variance, for the activations below and their squares, up to variance
-      25 (test_theory_gaussian.py); smooth ones that bend in ever less lose digits beyond.
+      25 (test_theory_gaussian.py); tanh and gelu, which bend ever more sharply, lose digits beyond.
     """
     r_N, weight_N = _nodes(0.0, RADIUS, N_RADII)
     mass_N = weight_N * np.exp(-(r_N**2) / 2) / np.sqrt(2 * np.pi)

@@ -7,7 +7,8 @@ from scipy.optimize import brentq
 from tfc_jax.theory.gaussian import Activation, Floats, mean, mean_product
 
 # Variance of an entry times fan_in, of a square layer, for each `init` of a run (its `init_scale`
-# squared multiplies it). The biases of torch_default have variance 1 / (3 fan_in).
+# squared multiplies it); layers after the first of `structured` are he_normal. The biases of
+# torch_default have variance 1 / (3 fan_in).
 WEIGHT_VARIANCES = {
     "xavier_normal": 1.0,
     "xavier_uniform": 1.0,
