@@ -4,7 +4,7 @@ Unless said otherwise a mean over R networks of width n is tested to 4 sd / sqrt
 their spread.
 """
 
-from dataclasses import fields
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from jax import Array
 
+from tfc_jax.functional import Functional
+from tfc_jax.hyper import Hyper
 from tfc_jax.initializers import KERNELS
 from tfc_jax.keys import Run
 from tfc_jax.models import mlp
+from tfc_jax.network import Network
 from tfc_jax.theory import (
     ACTIVATIONS,
     WEIGHT_VARIANCES,
@@ -32,7 +35,6 @@ from tfc_jax.theory import (
     tanh_critical_weight_variance,
     variances_by_depth,
 )
-from tfc_jax.train import Hyper, Trainer
 
 N, R, HIDDEN = 256, 64, 6
 
@@ -45,8 +47,7 @@ def features_at_step_0(
     Args:
       bias_variance: biases are drawn anew, Gaussian; None: they are as initialised.
     """
-    trainer = Trainer(run, x_BxD.shape[1], 1, 1, has_momentum=False, metrics=())
-    values = {f.name: jnp.float32(getattr(run, f.name)) for f in fields(Hyper)}
+    net, hyper = Functional(Network(run, x_BxD.shape[1:], 1, 1)), Hyper.of(run)
 
     def forward(seed: Array) -> Array:
         found: dict[str, Array] = {}
@@ -55,11 +56,11 @@ def features_at_step_0(
             found[name] = value
             return value
 
-        carry = trainer.init(Hyper(**values | {"seed": seed}))
-        params, x = carry.params, jnp.asarray(x_BxD, jnp.float32)
+        params, state = net.init(replace(hyper, seed=seed))
+        x = jnp.asarray(x_BxD, jnp.float32)
         if bias_variance is not None:
             params = with_biases(params, jax.random.key(seed), bias_variance)
-        trainer.apply(params, carry.model_state, x, train=True, tap=tap)
+        net.apply(params, state, x, train=True, tap=tap)
         return jnp.stack([found[f"feature_{layer}"] for layer in range(1, run.depth)])
 
     # One network after the other, so that its weights fit into the cache.

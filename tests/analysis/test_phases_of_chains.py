@@ -1,7 +1,7 @@
 """The detector of phase one against chains that our own engine trains, whose end is known."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import pytest
 from jax import Array
 
 from analysis.phases import analyse
+from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
+from tfc_jax.network import Network
 from tfc_jax.sampling import Batch
 from tfc_jax.theory import chain_steps, chain_time, phase_one_product
-from tfc_jax.train import Carry, Hyper, Trainer
+from tfc_jax.train import Carry, Trainer
 
 CHAINS = [(2, 1e-3, 1.0), (3, 0.1, 1.0), (4, 0.05, 1.0), (3, 0.05, 0.5), (5, 0.2, 1.0)]
 
@@ -28,10 +30,9 @@ def half_squared_losses(
     run = Run(
         depth=depth, width=1, activation="identity", loss="mse", learning_rate=learning_rate / 2
     )
-    trainer = Trainer(run, 1, 1, 0, has_momentum=False, metrics=())
+    trainer = Trainer(Network(run, (1,), 1, 0), has_momentum=False, metrics=())
     with jax.enable_x64():
-        values = {f.name: jnp.float64(getattr(run, f.name)) for f in fields(Hyper)}
-        hyper = Hyper(**values | {"seed": jnp.uint32(0)})
+        hyper = Hyper.of(run, np.float64)
         x = jnp.array([[-1.0], [1.0]])
         carry = trainer.init(hyper)
         carry = replace(carry, params=jax.tree.map(lambda a: jnp.full_like(a, start), carry.params))

@@ -14,7 +14,6 @@ from jax import Array
 from tfc_jax import registry
 from tfc_jax.keys import Run
 from tfc_jax.sizes import Sizes
-from tfc_jax.network import Network
 from tfc_jax.train import Trainer
 
 D, K, B = 6, 3, 4

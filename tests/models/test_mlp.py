@@ -16,7 +16,6 @@ from scipy.special import erf
 from tfc_jax.keys import Run
 from tfc_jax.models import mlp
 from tfc_jax.models.mlp import ACTIVATIONS, HOMOGENEOUS
-from tfc_jax.network import Network
 from tfc_jax.train import Trainer
 
 EPS = 2.0**-23
