@@ -3,10 +3,12 @@
 import numpy as np
 
 from tfc_jax.data._dataset import Dataset
+from tfc_jax.data._draws import order
 from tfc_jax.data._state import State
 
 NAMES = ("digits",)
 _MAX_VALUE = 16
+_SEED = 0
 _N_TRAIN = 1437
 
 
@@ -20,9 +22,9 @@ def load_raw(name: str) -> Dataset:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    order = np.argsort(np.random.PCG64(0).random_raw(len(bunch.target)), kind="stable")
-    x = bunch.images[order, :, :, None].astype(np.uint8)
-    y = bunch.target[order].astype(np.int32)
+    shuffled = order(_SEED, len(bunch.target))
+    x = bunch.images[shuffled, :, :, None].astype(np.uint8)
+    y = bunch.target[shuffled].astype(np.int32)
     return Dataset(
         name=name,
         x_train=x[:_N_TRAIN],
