@@ -140,7 +140,8 @@ def test_limits_and_names_reach_the_schema() -> None:
     assert (base["label_noise"]["minimum"], base["label_noise"]["maximum"]) == (0, 1)
     assert base["activation"]["enum"][0] == "relu"
     assert base["depth"]["default"] == 5
-    assert {"pattern": "^npz:.", "type": "string"} in base["dataset"]["anyOf"]
+    npz = {"pattern": "^npz:.", "type": "string", "title": "npz:PATH"}
+    assert npz in base["dataset"]["anyOf"]
     assert "mlp" in base["architecture"]["enum"]
 
 

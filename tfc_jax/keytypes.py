@@ -51,7 +51,8 @@ def one_of(
     """Returns the annotations of a name from an open list, such as the files of a folder.
 
     Args:
-      names: what a message and an editor offer; "npz:PATH" stands for a whole family.
+      names: what a message and an editor offer; one with a colon ("npz:PATH") stands for a whole
+        family and becomes a pattern with that title.
     """
 
     def check(name: str) -> str:
@@ -60,9 +61,12 @@ def one_of(
         return name
 
     enum = [name for name in names if ":" not in name]
-    families = [f"^{name.split(':')[0]}:." for name in names if ":" in name]
+    families = [name for name in names if ":" in name]
     options: list[dict[str, Any]] = [{"type": "string", "enum": enum}]
-    options += [{"type": "string", "pattern": pattern} for pattern in families]
+    options += [
+        {"type": "string", "pattern": f"^{name.split(':')[0]}:.", "title": name}
+        for name in families
+    ]
     return AfterValidator(check), WithJsonSchema({"anyOf": options} if families else options[0])
 
 
@@ -156,7 +160,7 @@ def _in_words(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(schema["enum"])
     if "pattern" in schema:
-        return schema["pattern"].strip("^.") + "PATH"
+        return schema["title"]
     fixed = {"null": "null", "boolean": "true, false"}
     if schema["type"] in fixed:
         return fixed[schema["type"]]

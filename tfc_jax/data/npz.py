@@ -9,7 +9,7 @@ import numpy as np
 from tfc_jax.data._dataset import ARRAYS, Dataset
 from tfc_jax.errors import InputError
 
-PREFIX = "npz:"
+PREFIX, PLACEHOLDER = "npz:", "PATH"
 _UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
