@@ -20,15 +20,23 @@ def test_every_data_set_that_is_here_keeps_the_contract(
         check_contract(name)
 
 
-def test_a_sweep_may_use_known_names_and_npz_paths() -> None:
-    assert data.available() == ("cifar10", "digits", "fashion_mnist", "mnist", "npz:PATH")
+NAMES = (
+    *("checkerboard", "cifar10", "digits", "fashion_mnist", "gaussian_blobs", "mnist"),
+    *("sine_mixture", "single_index"),
+)
+
+
+def test_a_sweep_may_use_known_names_and_families() -> None:
+    assert sorted(data.available()) == sorted((*NAMES, "npz:PATH"))
     assert all(data.is_known(name) for name in data.available())
     assert not data.is_known("mnits")
     assert not data.is_known("npz:")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"'mnits'\. Did you mean 'mnist'\? Available: cifar10"):
+    with pytest.raises(
+        InputError, match=r"'mnits'\. Did you mean 'mnist'\? Available: checkerboard"
+    ):
         data.load("mnits")
     with pytest.raises(InputError, match="unknown dataset 'mnits'"):
         data.prepare("mnits")
@@ -36,7 +44,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 def test_the_state_says_where_each_data_set_is_or_how_to_get_it() -> None:
     states = {found.name: found for found in data.state()}
-    assert sorted(states) == ["cifar10", "digits", "fashion_mnist", "mnist"]
+    assert list(states) == list(NAMES)
     for found in states.values():
         assert found.where
         assert bool(found.remedy) is not found.available
@@ -95,3 +103,22 @@ def test_selected_arrays_stay_of_the_type_that_the_device_gets() -> None:
     dataset = data.load("digits", classes=3, n_train=20)
     assert dataset.x_train.dtype == np.uint8
     assert dataset.y_train.dtype == np.int32
+
+
+def test_a_difficulty_is_refused_where_there_is_no_such_knob() -> None:
+    with pytest.raises(InputError) as caught:
+        data.load("digits", difficulty=2)
+    assert str(caught.value) == (
+        "difficulty: 2 came, but 'digits' has no such knob. Leave difficulty out. "
+        "Data sets with it: checkerboard, gaussian_blobs, single_index."
+    )
+    with pytest.raises(InputError, match=r"0\.5 came, but 'npz:x' has no"):
+        data.load("npz:x", difficulty=0.5)
+
+
+def test_parts_are_taken_of_the_difficulty_that_was_asked() -> None:
+    whole = data.load("gaussian_blobs", difficulty=0.7)
+    part = data.load("gaussian_blobs", difficulty=0.7, classes=3, n_train=50)
+    rows = np.flatnonzero(whole.y_train < 3)[:50]
+    np.testing.assert_array_equal(part.x_train, whole.x_train[rows])
+    assert part.n_classes == 3

@@ -1,9 +1,12 @@
 """Data sets. One file per family; a new data set is a new file in this folder.
 
 Each file declares either `NAMES` (the data sets it knows) or `PREFIX` (it knows every name that
-starts so) and `load_raw(name) -> Dataset`. It may also declare `state(name) -> State`, where a
-data set may be missing from a machine, and `prepare(name) -> State`, which gets it. Importing a
-file is quick and touches no disk or network. This package imports NumPy alone: no JAX.
+starts so) with `PLACEHOLDER` (what messages show after it), and `load_raw(name) -> Dataset`. Where
+a data set can be made harder, it declares `DIFFICULTY` (a sentence: what it is, what is allowed,
+the default) and `load_raw(name, difficulty)`, which takes None for the default. It may also declare
+`state(name) -> State`, where a data set may be missing from a machine, and
+`prepare(name) -> State`, which gets it. Importing a file is quick and touches no disk or network.
+This package imports NumPy alone: no JAX.
 """
 
 from types import ModuleType
@@ -46,13 +49,12 @@ def load(
       name: one of `available()`.
       n_train: keep the first n_train training samples; None keeps all. The test set stays whole.
       classes: keep only the labels 0..classes-1, in both sets, before counting n_train.
+      difficulty: how hard to make it, in the unit of its family; None is the family's default.
     Raises:
-      InputError: the name is unknown, the data are missing or damaged here, or the part is not
-        in the data set. The message says what to do.
+      InputError: the name is unknown, the data are missing or damaged here, the part is not in the
+        data set, or its family cannot take the difficulty. The message says what to do.
     """
-    if difficulty is not None:
-        raise InputError(f"difficulty: {difficulty} came, but '{name}' has no such knob.")
-    return select(_family(name).load_raw(name), n_train=n_train, classes=classes)
+    return select(_load_raw(name, difficulty), n_train=n_train, classes=classes)
 
 
 def available() -> tuple[str, ...]:
@@ -80,12 +82,27 @@ def prepare(name: str) -> State:
     return family.prepare(name) if hasattr(family, "prepare") else _state(family, name)
 
 
+def _load_raw(name: str, difficulty: float | None) -> Dataset:
+    family = _family(name)
+    if hasattr(family, "DIFFICULTY"):
+        return family.load_raw(name, difficulty)
+    if difficulty is None:
+        return family.load_raw(name)
+    others = [n for known in _families() if hasattr(known, "DIFFICULTY") for n in _names(known)]
+    raise InputError(
+        f"difficulty: {difficulty:g} came, but '{name}' has no such knob. Leave difficulty out. "
+        f"Data sets with it: {', '.join(sorted(others))}."
+    )
+
+
 def _families() -> list[ModuleType]:
     return [registry.module("data", file) for file in registry.names("data")]
 
 
 def _names(family: ModuleType) -> tuple[str, ...]:
-    return family.NAMES if hasattr(family, "NAMES") else (f"{family.PREFIX}PATH",)
+    if hasattr(family, "NAMES"):
+        return family.NAMES
+    return (family.PREFIX + family.PLACEHOLDER,)
 
 
 def _named() -> dict[str, ModuleType]:
