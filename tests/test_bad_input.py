@@ -77,7 +77,11 @@ TABLE: list[tuple[str, int, list[str]]] = [
     (N + "base:\n  seed: 4294967296", 3, ["base.seed: 4294967296 came."]),
     (N + "base:\n  width: 2147483648", 3, ["base.width: 2147483648 came."]),
     (N + "base:\n  classes: 1", 3, ["a whole number >= 2 or null"]),
-    (N + "base:\n  dataset: mnits", 3, ["'mnits'", "Did you mean 'mnist'?", "npz:PATH"]),
+    (
+        N + "base:\n  dataset: mnits",
+        3,
+        ["'mnits'", "Did you mean 'mnist'?", "npz:PATH", "tfds:NAME"],
+    ),
     (N + "base:\n  architecture: mpl", 3, ["'mpl'", "Did you mean 'mlp'?"]),
     (N + "base:\n  activation: RELU", 3, ["'RELU'", "relu, leaky_relu, tanh"]),
     (N + "base:\n  init: xavier", 3, ["'xavier'", "xavier_normal, xavier_uniform"]),

@@ -181,7 +181,7 @@ def test_momentum_stays_below_one_in_float32(value: float) -> None:
         ("label_noise", 1.5, ["a number >= 0 and <= 1."]),
         ("seed", 2**32, ["4294967296 came.", "a whole number >= 0 and <= 4294967295"]),
         ("seed", 10**60, ["a whole number of more than 38 digits came."]),
-        ("dataset", "minst", ["Did you mean 'mnist'?", "npz:PATH"]),
+        ("dataset", "minst", ["Did you mean 'mnist'?", "npz:PATH", "tfds:NAME"]),
         ("dataset", "npz:", ["the text 'npz:' came."]),
         ("architecture", "mpl", ["Did you mean 'mlp'?"]),
         ("norm", None, ["null came.", "none, batch, layer"]),
@@ -199,6 +199,10 @@ def test_a_refusal_says_what_came_what_is_allowed_and_what_to_do(
 
 def test_any_archive_of_arrays_is_a_data_set() -> None:
     assert KEYS["dataset"].checked("npz:some/file.npz") == "npz:some/file.npz"
+
+
+def test_any_image_set_of_the_catalogue_is_a_data_set() -> None:
+    assert KEYS["dataset"].checked("tfds:emnist/letters") == "tfds:emnist/letters"
 
 
 def test_run_ids_hash_what_differs_from_the_defaults() -> None:

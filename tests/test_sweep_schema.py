@@ -140,8 +140,9 @@ def test_limits_and_names_reach_the_schema() -> None:
     assert (base["label_noise"]["minimum"], base["label_noise"]["maximum"]) == (0, 1)
     assert base["activation"]["enum"][0] == "relu"
     assert base["depth"]["default"] == 5
-    npz = {"pattern": "^npz:.", "type": "string", "title": "npz:PATH"}
-    assert npz in base["dataset"]["anyOf"]
+    for prefix, title in (("npz", "npz:PATH"), ("tfds", "tfds:NAME")):
+        family = {"pattern": f"^{prefix}:.", "type": "string", "title": title}
+        assert family in base["dataset"]["anyOf"]
     assert "mlp" in base["architecture"]["enum"]
 
 

@@ -27,10 +27,11 @@ NAMES = (
 
 
 def test_a_sweep_may_use_known_names_and_families() -> None:
-    assert sorted(data.available()) == sorted((*NAMES, "npz:PATH"))
+    assert sorted(data.available()) == sorted((*NAMES, "npz:PATH", "tfds:NAME"))
     assert all(data.is_known(name) for name in data.available())
     assert not data.is_known("mnits")
     assert not data.is_known("npz:")
+    assert not data.is_known("tfds:")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

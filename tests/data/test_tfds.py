@@ -59,6 +59,9 @@ def prepared(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFC_CACHE", str(folder / "cache"))
         patch.setenv("TFDS_DATA_DIR", str(folder / "tfds"))
+        if request.param == "mnist":
+            # By its long name first, so that both ways are taken: what TFDS prepares is shared.
+            data.prepare("tfds:mnist")
         data.prepare(request.param)
         yield request.param
 
@@ -152,7 +155,7 @@ def test_a_failure_of_tfds_is_reported_with_its_log(
 ) -> None:
     from tfc_jax.data import _download
 
-    monkeypatch.setattr(_download, "_download_problems", lambda name, data_dir: [])
+    monkeypatch.setattr(_download, "_download_problems", lambda *_: [])
     (nothing / "tfds").touch()  # not a folder: nothing can be written there
     with pytest.raises(InputError, match=r"TensorFlow Datasets failed: .*prepare-mnist\.log"):
         data.prepare("mnist")
@@ -191,6 +194,16 @@ class TestOriginals:
         # Both are balanced: 6,000 of each class in Fashion-MNIST, 5,421 to 6,742 in MNIST.
         prior = data.prior_loss(data.load(prepared), "cross_entropy")
         assert np.log(10) - 0.002 < prior <= np.log(10) * (1 + 1e-15)
+
+    @only_mnist
+    def test_the_long_name_gives_the_same_arrays_from_files_of_their_own(
+        self, prepared: str
+    ) -> None:
+        short, long = data.load(prepared), data.load(f"tfds:{prepared}")
+        assert long.sha256 == short.sha256
+        assert (long.name, long.class_names) == ("tfds:mnist", short.class_names)
+        names = sorted(path.name for path in _cache.folder(prepared).parent.iterdir())
+        assert names == ["mnist", "tfds+mnist"]
 
     @only_mnist
     def test_preparing_again_changes_nothing(self, prepared: str) -> None:
@@ -240,6 +253,6 @@ print(data.load({prepared!r}).sha256)
 
 
 def data_dir() -> Path:
-    from tfc_jax.data import tfds
+    from tfc_jax.data import _tfds
 
-    return tfds._data_dir()
+    return _tfds.data_dir()

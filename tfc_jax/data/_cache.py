@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -34,9 +35,17 @@ def make_root() -> Path:
     return root()
 
 
+def file_name(name: str) -> str:
+    """Returns the name of a data set as a single file or folder may be called: tfds+emnist+letters.
+
+    Colons and slashes become plus signs, which no name contains.
+    """
+    return re.sub("[:/]", "+", name)
+
+
 def folder(name: str) -> Path:
     """Where the arrays of one data set are, or would be."""
-    return root() / "data" / name
+    return root() / "data" / file_name(name)
 
 
 def read(name: str) -> Dataset:

@@ -1,42 +1,19 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 through TensorFlow Datasets (TFDS).
+"""MNIST, Fashion-MNIST and CIFAR-10: see `_tfds`."""
 
-TFDS downloads and prepares once (this needs TensorFlow); its array_record files are read without
-TensorFlow and kept as .npy arrays, and from then on nothing but those is read.
-"""
-
-import json
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from tfc_jax.data import _cache
+from tfc_jax.data import _tfds
 from tfc_jax.data._dataset import Dataset
 from tfc_jax.data._state import State
-from tfc_jax.errors import InputError
 
 NAMES = ("cifar10", "fashion_mnist", "mnist")
-_FORMAT = "array_record"
-_MAX_VALUE = 255
-_BATCH = 1000
 
 
 def load_raw(name: str) -> Dataset:
-    """Returns the images as uint8 (N, H, W, C), in TFDS's own order.
-
-    That order is a fixed shuffle (by a hash of each example's key): classes are mixed, and the
-    first n samples are not the first n of the original files.
+    """Returns uint8 images (N, H, W, C), in TFDS's own order.
 
     Raises:
       InputError: nothing is prepared here, or what is there is damaged. Never downloads.
     """
-    if not _cache.folder(name).exists():
-        _cache.write(_read_prepared(name))
-    return _cache.read(name)
+    return _tfds.load_raw(name)
 
 
 def prepare(name: str) -> State:
@@ -45,88 +22,9 @@ def prepare(name: str) -> State:
     Raises:
       InputError: TensorFlow or the network is missing, or a downloaded file is damaged.
     """
-    if not _cache.is_intact(name):
-        _cache.discard(name)
-        if _prepared_folder(name) is None:
-            from tfc_jax.data._download import download_and_prepare
-
-            download_and_prepare(name, _data_dir())
-        load_raw(name)
-    return state(name)
+    return _tfds.prepare(name)
 
 
 def state(name: str) -> State:
     """Looks for files only: quick, and without a network."""
-    cached, prepared = _cache.folder(name), _prepared_folder(name)
-    if cached.exists():
-        return State(name, available=True, where=str(cached))
-    if prepared is not None:
-        return State(name, available=True, where=str(prepared))
-    return State(name, available=False, where=str(cached), remedy=f"tfc data prepare {name}")
-
-
-def _data_dir() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-
-
-def _prepared_folder(name: str) -> Path | None:
-    """The newest version that TFDS has prepared in the format that is readable here."""
-    infos = (_data_dir() / name).glob("*/dataset_info.json")
-    found = [info.parent for info in infos if _version(info.parent) and _formats(info) & {_FORMAT}]
-    return max(found, key=_version, default=None)
-
-
-def _version(folder: Path) -> tuple[int, ...]:
-    """(3, 0, 1) for a folder named 3.0.1; () for the folder of an unfinished preparation."""
-    parts = folder.name.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
-
-
-def _formats(info: Path) -> set[str]:
-    content = json.loads(info.read_text())
-    return {content.get("fileFormat", ""), *content.get("alternativeFileFormats", ())}
-
-
-def _read_prepared(name: str) -> Dataset:
-    folder = _prepared_folder(name)
-    if folder is None:
-        raise InputError(
-            f"dataset '{name}' is not prepared on this machine (neither {_cache.folder(name)} nor "
-            f"{_data_dir() / name} as {_FORMAT}). Run: tfc data prepare {name}"
-        )
-    import tensorflow_datasets as tfds
-
-    with _quiet():
-        builder = tfds.builder_from_directory(folder)
-        x_train, y_train = _read_split(builder, "train", folder)
-        x_test, y_test = _read_split(builder, "test", folder)
-    names = tuple(builder.info.features["label"].names)
-    return Dataset(name, x_train, y_train, x_test, y_test, names, _MAX_VALUE)
-
-
-def _read_split(builder: Any, split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    source = builder.as_data_source(split, file_format=_FORMAT)
-    x = np.empty((len(source), *builder.info.features["image"].shape), np.uint8)
-    y = np.empty(len(source), np.int32)
-    try:
-        for start in range(0, len(source), _BATCH):
-            rows = range(start, min(start + _BATCH, len(source)))
-            for row, example in zip(rows, source.__getitems__(rows), strict=True):
-                x[row], y[row] = example["image"], example["label"]
-    except RuntimeError as error:
-        raise InputError(
-            f"{folder} is damaged ({error}). Delete it and run: tfc data prepare {builder.name}"
-        ) from error
-    return x, y
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what TFDS logs while reading (advice to install OpenCV)."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    return _tfds.state(name)
