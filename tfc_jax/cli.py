@@ -303,7 +303,7 @@ def doctor(as_json: AsJson = False) -> None:
 @data_app.command()
 @reports_errors
 def prepare(
-    name: Annotated[str, typer.Argument(help="As in a sweep: mnist, cifar10, tfds:kmnist, ...")],
+    name: Annotated[str, typer.Argument(help="As in a sweep: mnist, cifar100, tfds:kmnist, ...")],
 ) -> None:
     """Download and prepare a data set, once; needs the network and TensorFlow (extra `data`)."""
     from tfc_jax import data

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def as_lines(x: np.ndarray, y: np.ndarray) -> list[bytes]:
     return [label.tobytes() + image.tobytes() for image, label in zip(x, y, strict=True)]
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100"])
 def test_what_is_not_prepared_is_refused_at_once_with_the_remedy(nothing: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"not prepared .* Run: tfc data prepare {name}"):
         data.load(name)
@@ -167,6 +168,41 @@ def test_preparing_keeps_intact_arrays_and_asks_no_network(
 ) -> None:
     _cache.write(make_dataset(name="mnist"))
     assert data.prepare("mnist").where == str(_cache.folder("mnist"))
+
+
+def test_cifar100_is_the_original_archive_with_100_fine_and_20_coarse_classes() -> None:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder("cifar100")
+    ((url, original),) = builder.url_infos.items()
+    # The archive and its SHA-256 as Krizhevsky's page and TFDS's list of checksums have them.
+    assert url == "https://www.cs.toronto.edu/~kriz/cifar-100-binary" + ".tar" + ".gz"
+    assert original.checksum.startswith("58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1")
+    features = builder.info.features
+    assert features["image"].shape == (32, 32, 3)
+    assert (features["label"].num_classes, features["coarse_label"].num_classes) == (100, 20)
+
+
+def test_labels_of_cifar100_are_the_fine_ones() -> None:
+    import tensorflow_datasets as tfds
+
+    from tfc_jax.data import _tfds
+
+    images = np.random.default_rng(6).integers(0, 256, (1001, 32, 32, 3), np.uint8)
+
+    class Source(list[dict[str, object]]):
+        def __getitems__(self, rows: range) -> list[dict[str, object]]:
+            return [self[row] for row in rows]
+
+    source = Source(
+        {"id": b"", "image": image, "label": i % 100, "coarse_label": i % 20}
+        for i, image in enumerate(images)
+    )
+    info = tfds.builder("cifar100").info
+    builder = SimpleNamespace(info=info, as_data_source=lambda split, file_format: source)
+    x, y = _tfds.read_split(builder, "train")
+    np.testing.assert_array_equal(x, images)
+    np.testing.assert_array_equal(y, np.arange(1001) % 100)
 
 
 only_mnist = pytest.mark.parametrize("prepared", ["mnist"], indirect=True)

@@ -1,10 +1,10 @@
-"""MNIST, Fashion-MNIST and CIFAR-10: see `_tfds`."""
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 (its 100 fine labels): see `_tfds`."""
 
 from tfc_jax.data import _tfds
 from tfc_jax.data._dataset import Dataset
 from tfc_jax.data._state import State
 
-NAMES = ("cifar10", "fashion_mnist", "mnist")
+NAMES = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 
 
 def load_raw(name: str) -> Dataset:
