@@ -22,7 +22,7 @@ def test_every_data_set_that_is_here_keeps_the_contract(
 
 NAMES = (
     *("checkerboard", "cifar10", "cifar100", "digits", "fashion_mnist", "gaussian_blobs", "mnist"),
-    *("sine_mixture", "single_index"),
+    *("sine_mixture", "single_index", "tiny_imagenet"),
 )
 
 
