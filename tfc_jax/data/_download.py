@@ -34,9 +34,9 @@ def _problems(name: str, builder_name: str, data_dir: Path) -> list[str]:
         builder = _tfds_builder.builder(builder_name, data_dir / ".nothing")
     except InputError as error:
         return list(error.messages)
-    return [
+    unsuitable = _tfds_builder.unsuitable(dict(builder.info.features), list(builder.info.splits))
+    return unsuitable or [
         *_child.without_tensorflow(),
-        *_tfds_builder.unsuitable(dict(builder.info.features), list(builder.info.splits)),
         *_in_the_way(data_dir / builder_name / str(builder.version)),
         *_download_problems(name, builder, data_dir),
     ]
@@ -63,11 +63,15 @@ def _download_problems(name: str, builder: Any, data_dir: Path) -> list[str]:
     unreachable = why_unreachable(missing[0]) if missing else ""
     if unreachable:
         problems.append(
-            f"{len(missing)} files are to be downloaded, but there is no connection "
+            f"{_files(len(missing))} to be downloaded, but there is no connection "
             f"({unreachable}). Run this again with a network, or bring {_cache.folder(name)} from "
             "a machine that has prepared it."
         )
     return problems
+
+
+def _files(n: int) -> str:
+    return "1 file is" if n == 1 else f"{n} files are"
 
 
 def _cached_download(dataset: str, data_dir: Path, url: str, checksum: str) -> Path:
