@@ -218,16 +218,17 @@ class Program:
     def _view(self, carry: Carry, hyper: Hyper, data: Data) -> ProbeView:
         network, net, n = self.trainer.network, self.trainer.net, self.probe_samples
         labels = noisy_labels(hyper.seed, data.y_train, hyper.label_noise, network.n_classes)[:n]
-        train, test = (net.inputs(data.scaled(x[:n])) for x in (data.x_train, data.x_test))
+        scaled, test = (data.scaled(x[:n]) for x in (data.x_train, data.x_test))
+        train = net.inputs(scaled)
 
         def outputs(x: Array, params: Tree = carry.params) -> Array:
             return net.apply(params, carry.model_state, x, train=False)[0]
 
         return ProbeView(
-            train_inputs=train,
+            train_inputs=scaled,
             train_logits=outputs(train),
             train_targets=labels,
-            test_logits=outputs(test),
+            test_logits=outputs(net.inputs(test)),
             test_targets=data.y_test[:n],
             features=net.features(carry.params, carry.model_state, train),
             weights=net.kernels(carry.params),

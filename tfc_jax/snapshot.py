@@ -89,7 +89,7 @@ class ProbeView:
     """What a probe sees: the network, in evaluation mode, on fixed training and test samples.
 
     Attributes:
-      train_inputs: (N, D) scaled inputs.
+      train_inputs: (N, D) scaled inputs, before any Fourier features.
       train_logits, test_logits: (N, K).
       train_targets, test_targets: (N,) int32 classes or (N, K) float32 targets; the training ones
         carry the run's label noise, the test ones are clean.
