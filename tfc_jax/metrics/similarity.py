@@ -1,5 +1,7 @@
 """How alike the features of different samples are (SCIENCE.md section 2, after the TFC paper)."""
 
+from collections.abc import Sequence
+
 from jax import Array
 
 from tfc_jax.metrics._rows import (
@@ -42,15 +44,20 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
     Pairs and averaging are ours. NaN where there is no such pair, and where a feature is not
     finite. Class-conditional columns are absent for regression.
     """
-    features = unit_rows(stack(snapshot.features))
-    classes_KxB = class_matrix(snapshot.labels, snapshot.n_classes, features.rows.dtype)
+    return of_features(snapshot.features, snapshot.labels, snapshot.n_classes)
+
+
+def of_features(layers: Sequence[Array], labels_B: Array, n_classes: int) -> dict[str, Array]:
+    """The columns of any features (B, H_l), one per layer; n_classes is 1 for regression."""
+    features = unit_rows(stack(layers))
+    classes_KxB = class_matrix(labels_B, n_classes, features.rows.dtype)
     sums_LxKxH = class_sums(features, classes_KxB)
     raw = pair_cosines(features, classes_KxB, sums_LxKxH)
     columns = {
         "feature_cos": raw.everywhere,
         "feature_deficit": deficit(features, sums_LxKxH),
     }
-    if snapshot.n_classes == 1:
+    if n_classes == 1:
         return columns
     residual = centered(features)
     about_mean = pair_cosines(residual, classes_KxB, class_sums(residual, classes_KxB))
