@@ -4,6 +4,7 @@ from jax import Array
 
 from tfc_jax.losses import accuracy, data_loss
 from tfc_jax.schema import Column
+from tfc_jax.sizes import Sizes
 from tfc_jax.snapshot import ProbeView
 
 COLUMNS = (
@@ -24,3 +25,8 @@ def compute(view: ProbeView) -> dict[str, Array]:
         columns["test_accuracy"] = accuracy(view.test_logits, view.test_targets)
         columns["train_accuracy"] = accuracy(view.train_logits, view.train_targets)
     return columns
+
+
+def flops(n_samples: int, sizes: Sizes) -> float:
+    """One forward pass of as many training and as many test samples."""
+    return 2 * n_samples * sizes.flops_per_sample / 3
