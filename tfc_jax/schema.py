@@ -29,7 +29,7 @@ LAYER = Column("layer", "*", "", "1..L from the input; layer L holds the logits"
 CLASS_A = Column("class_a", "*", "", "class of one sample of a pair, from 0", "int32")
 CLASS_B = Column("class_b", "*", "", "class of the other sample, from 0", "int32")
 UNIT = Column("unit", "*", "", "unit of the layer, from 0", "int32")
-SAMPLE = Column("sample", "*", "", "place of the training sample in the probe, from 0", "int32")
+SAMPLE = Column("sample", "*", "", "place among the shown training samples, from 0", "int32")
 KEY_COLUMNS = {
     "runs": (RUN_ID,),
     "steps": (RUN_ID, STEP),
