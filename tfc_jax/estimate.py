@@ -1,6 +1,6 @@
 """What a plan costs, for `tfc plan`: memory, arithmetic, time and disk, by formula or measured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfc_jax.plan import SPEEDS, Pack, Plan
@@ -8,7 +8,7 @@ from tfc_jax.progress import duration
 
 HEADINGS = (
     "program", "what", "runs", "packs", "width", "schedule", "parameters",
-    "GFLOP/run", "MiB/pack", "time", "disk",
+    "GFLOP/run", "MiB/pack", "time", "probes", "disk",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
         f"{sum(p.flops(record, steps) for p in packs) / n_runs / 1e9:,.1f}",
         f"{first.device_bytes(record) / 2**20:,.1f}",
         duration(seconds),
+        f"{100 * _probe_share(packs, plan):.0f} %",
         f"{size / 2**20:,.1f} MiB",
     ]
 
@@ -72,6 +73,13 @@ def _seconds(packs: Iterable[Pack], plan: Plan, n_workers: int) -> float:
     programs = {pack.program.id for pack in left}
     training = sum(pack.seconds(record, steps, plan.platform) for pack in left) / n_workers
     return training + len(programs) * SPEEDS[plan.platform].compile_s
+
+
+def _probe_share(packs: Sequence[Pack], plan: Plan) -> float:
+    """Share of the probes in the time of the packs' missing steps, compilation apart."""
+    asked = (plan.sweep.record, plan.sweep.steps, plan.platform)
+    total = sum(pack.seconds(*asked) for pack in packs)
+    return sum(pack.probe_seconds(*asked) for pack in packs) / total if total else 0.0
 
 
 def _measured_bytes(pack: Pack, plan: Plan) -> float:

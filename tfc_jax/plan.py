@@ -11,14 +11,19 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
-from tfc_jax import data, timetable
+from tfc_jax import data, registry, timetable
 from tfc_jax.config import Sweep
 from tfc_jax.data import Dataset
 from tfc_jax.errors import InputError
 from tfc_jax.keys import Run
 from tfc_jax.network import Network
 from tfc_jax.record import Record
-from tfc_jax.schema import result_columns
+from tfc_jax.schema import (
+    MOST_UNITS,
+    SHOWN_OF_REGRESSION,
+    SHOWN_PER_CLASS,
+    result_columns,
+)
 from tfc_jax.sizes import Sizes
 from tfc_jax.timetable import Schedule
 
@@ -83,10 +88,16 @@ class ProgramPlan:
         """Arithmetic of one bare step of one run."""
         return self.run.batch_size * self.sizes.flops_per_sample
 
+    def look_flops(self, record: Record) -> float:
+        """Arithmetic of one look of one run at the probe set, by the probes' own formulas."""
+        n = min(record.probe_samples, len(self.dataset.x_train))
+        probes = (registry.module("probes", name) for name in record.probes)
+        return sum(probe.flops(n, self.sizes) for probe in probes)
+
     def state_bytes(self, record: Record) -> float:
         """Device memory that every lane holds all the time: parameters, buffers, records."""
         slots = 1 + self.run.has_momentum + 2 * (self.run.optimizer == "adam")
-        values = values_per_chunk(record, self.run.depth)
+        values = values_per_chunk(record, self.run.depth) + values_per_look(record, self.network)
         return FLOAT_BYTES * (slots * self.sizes.n_params + values)
 
     def work_bytes(self, record: Record) -> float:
@@ -150,10 +161,25 @@ class Pack:
         return program.shared_bytes + lanes
 
     def flops(self, record: Record, steps: int) -> float:
+        """Arithmetic of the steps and looks that are missing."""
+        return self.training_flops(record, steps) + self.probe_flops(record, steps)
+
+    def training_flops(self, record: Record, steps: int) -> float:
         """Arithmetic of the steps that are missing."""
         measured = len(record.measured_steps(self.steps_done, steps)) if record.metrics else 0
         equivalent = (steps - self.steps_done) + METRICS_COST * measured
         return len(self.runs) * self.program.step_flops * max(equivalent, 0)
+
+    def probe_flops(self, record: Record, steps: int) -> float:
+        """Arithmetic of the looks at the probe set that are missing."""
+        looks = n_looks(record, steps)
+        if self.steps_done:
+            looks = max(looks - n_looks(record, self.steps_done), 0)
+        return len(self.runs) * looks * self.program.look_flops(record)
+
+    def probe_seconds(self, record: Record, steps: int, platform: str) -> float:
+        """The probes' share of `seconds`."""
+        return self.probe_flops(record, steps) / SPEEDS[platform].flops_per_s
 
     def seconds(self, record: Record, steps: int, platform: str) -> float:
         """One device's time for the missing steps, by the declared speed of its platform."""
@@ -165,7 +191,7 @@ class Pack:
 
     def disk_bytes(self, record: Record, steps: int) -> float:
         """Parquet, the last checkpoint and the final weights."""
-        values = values_stored(record, steps, self.program.run.depth)
+        values = values_stored(record, steps, self.program.network)
         slots = 2 + self.program.run.has_momentum + 2 * (self.program.run.optimizer == "adam")
         states = self.width * self.program.sizes.n_params * slots
         return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
@@ -308,16 +334,35 @@ def pack_id(run_ids: Iterable[str]) -> str:
     return _digest(",".join(run_ids))[:12]
 
 
-def values_stored(record: Record, steps: int, depth: int) -> float:
-    """Float values that one run writes over `steps` steps."""
+def n_looks(record: Record, steps: int) -> int:
+    """Looks at the probe set over the first `steps` steps, that at step 0 included."""
+    return steps // record.probe_every + 1 if record.probes else 0
+
+
+def values_stored(record: Record, steps: int, network: Network) -> float:
+    """Values that one run writes over `steps` steps."""
     columns = {table: len(c) for table, c in result_columns(record).items()}
     measured = len(record.measured_steps(0, steps)) if record.metrics else 0
-    probes = steps // record.probe_every + 1 if record.probes else 0
     return (
         columns["steps"] * steps
-        + columns.get("layers", 0) * depth * measured
-        + columns.get("probe", 0) * probes
+        + columns.get("layers", 0) * network.run.depth * measured
+        + values_per_look(record, network) * n_looks(record, steps)
     )
+
+
+def values_per_look(record: Record, network: Network) -> int:
+    """Values of one look of one run at the probe set; null columns count too."""
+    depth, n_classes = network.run.depth, network.n_classes
+    # The middle layer's own width is not known here: that of an average one.
+    n_units = network.sizes.n_units // (depth - 1) if depth > 1 else network.n_outputs
+    rows = {
+        "probe": 1,
+        "probe_layers": depth,
+        "classes": depth * n_classes**2,
+        "features": min(n_units, MOST_UNITS) * (SHOWN_PER_CLASS * n_classes or SHOWN_OF_REGRESSION),
+    }
+    columns = result_columns(record)
+    return sum(n * len(columns.get(table, ())) for table, n in rows.items())
 
 
 def values_per_chunk(record: Record, depth: int) -> int:

@@ -39,6 +39,8 @@ KEY_COLUMNS = {
     "classes": (RUN_ID, STEP, LAYER, CLASS_A, CLASS_B),
     "features": (RUN_ID, STEP, UNIT, SAMPLE),
 }
+MOST_UNITS = 4096  # of a layer, in table features
+SHOWN_PER_CLASS, SHOWN_OF_REGRESSION = 2, 20  # samples, in table features
 FIRST_INDEX = {"layer": 1}  # of the axis that a key column counts; the others count from 0
 PROBE_TABLES = ("probe", "probe_layers", "classes", "features")
 RESULT_TABLES = tuple(table for table in KEY_COLUMNS if table != "runs")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfc_jax.probes import salient
+from tfc_jax.schema import MOST_UNITS
 
 Look = Callable[..., dict[str, np.ndarray]]
 N, H, K = 24, 5, 3
@@ -75,19 +76,13 @@ def test_a_small_regression_probe_shows_each_sample_once(look: Look) -> None:
 
 
 def test_wide_layers_are_cut(look: Look) -> None:
-    rows = np.tile(np.arange(salient.MOST_UNITS + 3, dtype=np.float32), (6, 1))
+    rows = np.tile(np.arange(MOST_UNITS + 3, dtype=np.float32), (6, 1))
     found = measure(look, rows, np.arange(6) % K)
-    assert {value.shape for value in found.values()} == {(salient.MOST_UNITS, 2 * K)}
-    assert found["feature"][-1, 0] == salient.MOST_UNITS - 1
+    assert {value.shape for value in found.values()} == {(MOST_UNITS, 2 * K)}
+    assert found["feature"][-1, 0] == MOST_UNITS - 1
 
 
 @pytest.mark.parametrize(("depth", "middle"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
 def test_the_middle_layer_is_half_the_depth_rounded_up(look: Look, depth: int, middle: int) -> None:
     layers = tuple(jnp.full((30, 4), layer, jnp.float32) for layer in range(1, depth + 1))
     assert (look(salient, {"features": layers})["feature"] == middle).all()
-
-
-def test_as_many_samples_are_priced_as_shown(look: Look, rows: np.ndarray) -> None:
-    shown = measure(look, rows, np.arange(N) % K)["feature"].shape[1]
-    assert salient.n_shown(K) == shown
-    assert salient.n_shown(0) == measure(look, rows)["feature"].shape[1]

@@ -10,13 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from tfc_jax.schema import Column
+from tfc_jax.schema import MOST_UNITS, SHOWN_OF_REGRESSION, SHOWN_PER_CLASS, Column
 from tfc_jax.sizes import Sizes
 from tfc_jax.snapshot import ProbeView
-
-MOST_UNITS = 4096
-PER_CLASS = 2
-OF_REGRESSION = 20
 
 COLUMNS = (
     Column(
@@ -59,7 +55,7 @@ def compute(view: ProbeView) -> dict[str, Array]:
         "unit_variance": jnp.broadcast_to(jnp.var(feature_NxH, axis=0)[:, None], shown_SxH.T.shape),
     }
     if view.n_classes:
-        class_S = jnp.repeat(jnp.arange(view.n_classes, dtype=jnp.int32), PER_CLASS)
+        class_S = jnp.repeat(jnp.arange(view.n_classes, dtype=jnp.int32), SHOWN_PER_CLASS)
         columns["sample_class"] = jnp.broadcast_to(class_S[None, :], shown_SxH.T.shape)
     return columns
 
@@ -69,15 +65,10 @@ def flops(n_samples: int, sizes: Sizes) -> float:
     return n_samples * (sizes.flops_per_sample / 3 + 4 * sizes.n_units)
 
 
-def n_shown(n_classes: int) -> int:
-    """Returns the number of samples that are stored, at most."""
-    return PER_CLASS * n_classes or OF_REGRESSION
-
-
 def _first_of_each_class(feature_NxH: Array, labels_N: Array, n_classes: int) -> Array:
     is_class_KxN = labels_N[None, :] == jnp.arange(n_classes, dtype=labels_N.dtype)[:, None]
     place_KxN = jnp.cumsum(is_class_KxN, axis=1) - 1
-    nth_P = jnp.arange(PER_CLASS)
+    nth_P = jnp.arange(SHOWN_PER_CLASS)
     is_nth_KxPxN = is_class_KxN[:, None] & (place_KxN[:, None] == nth_P[None, :, None])
     is_nth_SxN = is_nth_KxPxN.reshape(-1, len(labels_N))
     row_S, found_S = jnp.argmax(is_nth_SxN, axis=1), jnp.any(is_nth_SxN, axis=1)
@@ -85,4 +76,4 @@ def _first_of_each_class(feature_NxH: Array, labels_N: Array, n_classes: int) ->
 
 
 def _evenly_spaced(n_samples: int) -> np.ndarray:
-    return np.linspace(0, n_samples - 1, min(OF_REGRESSION, n_samples)).round().astype(int)
+    return np.linspace(0, n_samples - 1, min(SHOWN_OF_REGRESSION, n_samples)).round().astype(int)
