@@ -105,3 +105,46 @@ def test_a_chunk_by_hand() -> None:
     assert (second.lead, second.gaps) == (2, (0,))
     unmeasured = Span(0, 5, ())
     assert (unmeasured.lead, unmeasured.gaps) == (5, ())
+
+
+cuts = st.sets(st.integers(0, 6500), max_size=6)
+
+
+@given(records, steps, st.integers(0, 1500), cuts)
+@untimed
+def test_a_chunk_ends_before_every_cut_and_no_other_rule_is_broken(
+    record: Record, start: int, n_steps: int, cuts: set[int]
+) -> None:
+    stop = start + n_steps
+    chunks = list(spans(record, start, stop, cuts))
+    covered = [step for span in chunks for step in range(span.start, span.stop)]
+    assert covered == list(range(start, stop))
+    assert all(0 < span.stop - span.start <= chunk_steps(record) for span in chunks)
+    assert {cut for cut in cuts if start <= cut < stop} <= {span.start for span in chunks}
+    uncut = list(spans(record, start, stop))
+    assert [s for span in chunks for s in span.measured] == [s for a in uncut for s in a.measured]
+    assert not record.probes or {a.stop for a in uncut if a.stop % record.probe_every == 0} <= {
+        span.stop for span in chunks
+    }
+
+
+@given(records, steps, cuts)
+@untimed
+def test_cut_chunks_have_room_for_their_records(
+    record: Record, start: int, cuts: set[int]
+) -> None:
+    found = spans(record, start, start + 1000, cuts)
+    assert max(len(span.measured) for span in found) <= chunk_records(record)
+
+
+def test_cut_chunks_go_on_where_they_were_interrupted() -> None:
+    record, cuts = Record(every=7, probe_every=40), {3, 60, 61, 120}
+    whole = list(spans(record, 0, 200, cuts))
+    for i, span in enumerate(whole):
+        assert list(spans(record, span.start, 200, cuts)) == whole[i:]
+
+
+def test_a_cut_by_hand() -> None:
+    record = Record(every=3, probe_every=10)
+    found = list(spans(record, 4, 13, {4, 6, 13, 20}))
+    assert found == [Span(4, 6, ()), Span(6, 10, (6, 9)), Span(10, 13, (12,))]
