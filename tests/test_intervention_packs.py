@@ -33,8 +33,8 @@ N, D, K, B = 60, 6, 3, 8
 DEPTH, MIDDLE, LANES, ROOM, AT, STEPS = 3, 2, 8, 16, 12, 24
 SCHEDULES: tuple[Schedule, ...] = ("mapped", "lockstep")
 STATIC = Run(depth=DEPTH, width=5, batch_size=B)
-# Deep in a layer of 5 units, some are dead at this seed: every arm has something to do.
-CONTROL = replace(STATIC, seed=1, learning_rate=0.05, weight_decay=0.01, intervene_at=AT)
+# At this seed a unit of the middle layer is dead by then: every arm has something to do.
+CONTROL = replace(STATIC, seed=2, learning_rate=0.05, weight_decay=0.01, intervene_at=AT)
 VALUES = {"rescale": 0.5, "enable_momentum": 0.9}
 ARMS = tuple(
     replace(CONTROL, intervention=name, intervene_value=VALUES.get(name))  # type: ignore[arg-type]

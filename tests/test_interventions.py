@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import stages
 
 from tests.sweeps import BASE, make_sweep
 from tfc_jax import interventions
@@ -216,12 +217,14 @@ def weights(seed: int = 0) -> tuple[Tree, Tree]:
 
 
 @cache
-def in_lanes() -> Callable:
-    return jax.jit(jax.vmap(lambda params, hyper: intervene(NET, params, {}, hyper, X)))
+def in_lanes() -> stages.Wrapped:
+    return jax.jit(
+        jax.vmap(lambda params, hyper: intervene(NET, params, {}, hyper, jnp.asarray(X)))
+    )
 
 
 @cache
-def changing(net: Functional) -> Callable:
+def changing(net: Functional) -> stages.Wrapped:
     return jax.jit(lambda params, hyper, x: intervene(net, params, {}, hyper, x))
 
 
@@ -398,11 +401,11 @@ def test_off_means_never_above_zero_whatever_the_activation(activation: Any) -> 
 
 @pytest.mark.parametrize("name", INTERVENTIONS)
 def test_weights_that_are_not_finite_come_through_and_touch_no_other_lane(name: str) -> None:
-    value, above = KEYS_OF_ARMS[name]
-    run = arm(name, 0, value)
+    run = arm(name, 0, KEYS_OF_ARMS[name][0])
     bad = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), weights()[0])
-    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), bad, with_dead_units())
-    swapped = jax.tree.map(lambda good, bad: jnp.stack([good, jnp.ones_like(bad)]), both, bad)
+    good = with_dead_units()
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), bad, good)
+    swapped = jax.tree.map(lambda a: jnp.stack([a, jnp.ones_like(a)]), good)
     after, other = (in_lanes()(p, Hyper.stacked([run, run])) for p in (both, swapped))
     assert all(np.isnan(a[0]).all() for a in jax.tree.leaves(after))
     for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(other), strict=True):
@@ -502,8 +505,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ),
     (
         "leave intervene_layer at null",
-        CONTROL
-        | {"intervention": "enable_momentum", "intervene_value": 0.9, "intervene_layer": 1},
+        CONTROL | {"intervention": "enable_momentum", "intervene_value": 0.9, "intervene_layer": 1},
     ),
 ]
 

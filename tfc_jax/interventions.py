@@ -30,14 +30,14 @@ class Moment:
 
     Attributes:
       params, model_state: the network before.
-      x_NxD: fixed training inputs, by whose features means and dead units are judged.
+      inputs: (N, D), fixed training ones, by whose features means and dead units are judged.
     """
 
     net: Functional
     params: Tree
     model_state: Tree
     hyper: Hyper
-    x_NxD: Array
+    inputs: Array
 
     @property
     def kernels(self) -> Kernels:
@@ -47,7 +47,7 @@ class Moment:
     @property
     def features(self) -> tuple[Array, ...]:
         """Features (N, H_l) of layers 1..L."""
-        return self.net.features(self.params, self.model_state, self.x_NxD)
+        return self.net.features(self.params, self.model_state, self.inputs)
 
     def acts_on(self, layer: int) -> Array:
         """Whether the run intervenes at a hidden layer, ()."""
@@ -94,18 +94,16 @@ def sham(moment: Moment) -> Kernels:
 
 
 def remove_feature_mean(moment: Moment) -> Kernels:
-    """The weights that read layer l, W_{l+1}, lose the direction m of its mean feature: W - m m^T W.
+    """The weights that read layer l lose the direction m of its mean feature: W - m m^T W.
 
-    Needs layer l + 1 dense; the others stay.
+    These are W_{l+1}. Needs layer l + 1 dense; the others stay.
     """
-    features, (first, *above) = moment.features, moment.kernels
-    changed = [first]
-    for layer, kernel in enumerate(above, start=1):
+    changed = list(moment.kernels)
+    for layer, feature_NxH in enumerate(moment.features[:-1], start=1):
         if layer + 1 in moment.net.dense:
-            mean_H = jnp.mean(features[layer - 1], axis=0)
-            removed = without(kernel, unit(mean_H))
-            kernel = jnp.where(moment.acts_on(layer), removed, kernel)
-        changed.append(kernel)
+            reading = changed[layer]  # W_{l+1}
+            removed = without(reading, unit(jnp.mean(feature_NxH, axis=0)))
+            changed[layer] = jnp.where(moment.acts_on(layer), removed, reading)
     return tuple(changed)
 
 
