@@ -58,7 +58,11 @@ class Hyper:
         )
 
     def momentum_at(self, step: Array) -> Array:
-        """Momentum of the update from `step` to `step` + 1."""
+        """Momentum of the update from `step` to `step` + 1.
+
+        The buffer is v_t = m_t v_{t-1} + g_t. With m_t = 0 it holds the last gradient, so the
+        first update after momentum is turned on takes a share of the gradient of the step before.
+        """
         enabled = self.intervention == INTERVENTIONS.index("enable_momentum")
         return jnp.where(enabled & (step >= self.intervene_at), self.intervene_value, self.momentum)
 

@@ -184,8 +184,9 @@ class Run:
         Annotated[Whole, Field(ge=0, le=INT32_MAX)] | None,
         Info(
             "updates",
-            "Step before which the intervention happens: the measurement of that step sees it. "
-            "With intervention none, the control arm that shares a program with the others.",
+            "Step before which the intervention happens: the measurement of that step sees it, a "
+            "probe at it does not. With intervention none, the control arm that shares a program "
+            "with the others.",
             traced=True,
         ),
     ] = None
@@ -195,7 +196,12 @@ class Run:
     ] = None
     intervene_value: Annotated[
         Positive | None,
-        Info("", "Factor of rescale, momentum of enable_momentum; else null.", traced=True),
+        Info(
+            "",
+            "Factor of rescale; momentum of enable_momentum, which at first keeps the gradient of "
+            "the step before; else null.",
+            traced=True,
+        ),
     ] = None
 
     def changed(self) -> dict[str, Any]:
