@@ -130,9 +130,7 @@ def test_a_chunk_ends_before_every_cut_and_no_other_rule_is_broken(
 
 @given(records, steps, cuts)
 @untimed
-def test_cut_chunks_have_room_for_their_records(
-    record: Record, start: int, cuts: set[int]
-) -> None:
+def test_cut_chunks_have_room_for_their_records(record: Record, start: int, cuts: set[int]) -> None:
     found = spans(record, start, start + 1000, cuts)
     assert max(len(span.measured) for span in found) <= chunk_records(record)
 
