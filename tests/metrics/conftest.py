@@ -84,6 +84,7 @@ def make_snapshot() -> MakeSnapshot:
             "grad_norm_total": jnp.float32(2.5),
             "n_classes": widths[-1],
             "euler": True,
+            "dense": tuple(range(1, len(widths) + 1)),
         }
         return Snapshot(**(defaults | fields))
 

@@ -60,6 +60,7 @@ def snapshot_of(weights: Weights, labels_B: Array) -> Snapshot:
         grad_norm_total=jnp.sqrt(sum(jnp.sum(g**2) for g in weight_grads)),
         n_classes=K,
         euler=True,
+        dense=tuple(range(1, len(weights) + 1)),
     )
 
 

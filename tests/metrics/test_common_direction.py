@@ -1,0 +1,215 @@
+"""Common directions against decompositions in float64, in closed form and in training."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tfc_jax.hyper import Hyper
+from tfc_jax.keys import Run
+from tfc_jax.metrics import common_direction
+from tfc_jax.network import Network
+from tfc_jax.sampling import Batch
+from tfc_jax.snapshot import OnLayers, Snapshot, Values
+from tfc_jax.train import Carry, Trainer
+
+Make = Callable[..., Snapshot]
+ATOL = 1e-6  # sums of at most 30 products, a few times
+IN, OUT = 6, 4
+look = jax.jit(common_direction.update)
+
+
+def first_look(snapshot: Snapshot) -> dict[str, Values]:
+    return look(snapshot, common_direction.init(snapshot.weights))[0]
+
+
+def one_layer(
+    make: Make, weight: np.ndarray, step: np.ndarray, inputs: np.ndarray | None = None
+) -> Snapshot:
+    inputs = np.ones((3, IN)) if inputs is None else inputs
+    return make(
+        batch=len(inputs),
+        widths=(weight.shape[1],),
+        inputs=jnp.asarray(inputs, jnp.float32),
+        weights=(jnp.asarray(weight, jnp.float32),),
+        updates=(jnp.asarray(step, jnp.float32),),
+    )
+
+
+def measure(
+    make: Make, weight: np.ndarray, step: np.ndarray, inputs: np.ndarray | None = None
+) -> list[float]:
+    found = first_look(one_layer(make, weight, step, inputs))
+    return [float(found[column.name][0]) for column in common_direction.COLUMNS]
+
+
+def twin(weight: Any, step: Any, inputs: Any) -> list[float]:
+    """By singular value decomposition in float64."""
+    w, dw = (np.linalg.svd(np.asarray(m, np.float64)) for m in (weight, step))
+    mean = np.asarray(inputs, np.float64).mean(axis=0)
+    top, top_of_step = w.U[:, 0], dw.U[:, 0]
+    strengths = [svd.S[0] ** 2 / np.sum(svd.S**2) for svd in (w, dw)]
+    return [*strengths, abs(top @ top_of_step), abs(top @ mean) / np.linalg.norm(mean)]
+
+
+def random_matrix(seed: int, spread: float = 1.5) -> np.ndarray:
+    """Singular values that fall by `spread`: 200 iterations reach the top to rounding."""
+    rng = np.random.default_rng(seed)
+    left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (IN, OUT))
+    return left[:, :OUT] * spread ** -np.arange(OUT) @ right
+
+
+U, V = np.arange(1.0, IN + 1), np.arange(1.0, OUT + 1)
+
+
+def test_a_rank_one_update_along_a_rank_one_weight(make_snapshot: Make) -> None:
+    weight = np.outer(U, V)
+    found = measure(make_snapshot, weight, -0.1 * weight, np.tile(U, (3, 1)))
+    assert found == pytest.approx([1, 1, 1, 1], abs=ATOL)
+
+
+def test_a_rank_one_update_at_a_right_angle(make_snapshot: Make) -> None:
+    across = np.array([2.0, -1, 0, 0, 0, 0])
+    found = measure(make_snapshot, np.outer(U, V), np.outer(across, V), np.tile(across, (3, 1)))
+    assert found == pytest.approx([1, 1, 0, 0], abs=ATOL)
+
+
+def test_only_the_input_side_is_compared(make_snapshot: Make) -> None:
+    opposite = np.outer(U, [4.0, -3, 2, -1])
+    assert measure(make_snapshot, np.outer(U, V), opposite)[2] == pytest.approx(1, abs=ATOL)
+
+
+def test_known_singular_values_give_their_share(make_snapshot: Make) -> None:
+    weight = np.eye(IN, OUT) * [1, 3, 2, 0]
+    step = np.eye(IN, OUT) * [5, 0, 0, 0]
+    found = measure(make_snapshot, weight, step)
+    assert found == pytest.approx([9 / 14, 1, 0, 1 / np.sqrt(IN)], abs=ATOL)
+
+
+@pytest.mark.parametrize("scale", [1, 1e-25, 1e20])
+def test_columns_match_a_decomposition_at_any_scale(make_snapshot: Make, scale: float) -> None:
+    inputs = np.random.default_rng(3).random((9, IN))
+    weight, step = random_matrix(1), random_matrix(2)
+    found = measure(make_snapshot, scale * weight, scale * step, scale * inputs)
+    assert found == pytest.approx(twin(weight, step, inputs), abs=ATOL)
+
+
+def test_rotations_of_inputs_and_outputs_do_not_matter(make_snapshot: Make) -> None:
+    rng = np.random.default_rng(4)
+    inward, outward = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (IN, OUT))
+    weight, step, inputs = random_matrix(1), random_matrix(2), rng.random((9, IN))
+    turned = [inward @ m @ outward for m in (weight, step)]
+    before = measure(make_snapshot, weight, step, inputs)
+    assert measure(make_snapshot, *turned, inputs @ inward.T) == pytest.approx(before, abs=ATOL)
+
+
+def test_no_update_has_no_direction(make_snapshot: Make) -> None:
+    found = measure(make_snapshot, random_matrix(1), np.zeros((IN, OUT)))
+    assert np.isnan(found).tolist() == [False, True, True, False]
+
+
+def test_no_input_has_no_direction(make_snapshot: Make) -> None:
+    inputs = np.zeros((3, IN))
+    found = measure(make_snapshot, random_matrix(1), random_matrix(2), inputs)
+    assert np.isnan(found).tolist() == [False, False, False, True]
+
+
+def test_an_update_that_turns_by_a_right_angle_is_found_again(make_snapshot: Make) -> None:
+    before = one_layer(make_snapshot, random_matrix(1), np.eye(IN, OUT) * [1, 0, 0, 0])
+    after = replace(before, updates=(jnp.eye(IN, OUT) * jnp.array([[1e-3, 3, 1, 0]]),))
+    _, state = look(before, common_direction.init(before.weights))
+    for _ in range(3):
+        found, state = look(after, state)
+    assert found["common_strength_dw"] == pytest.approx(0.9, abs=1e-5)
+
+
+def test_an_update_of_zero_keeps_the_direction_for_the_next(make_snapshot: Make) -> None:
+    snapshot = one_layer(make_snapshot, random_matrix(1), random_matrix(2))
+    nothing = replace(snapshot, updates=(jnp.zeros((IN, OUT)),))
+    found, state = look(snapshot, common_direction.init(snapshot.weights))
+    _, state = look(nothing, state)
+    again, _ = look(snapshot, state)
+    for name, values in found.items():
+        # What 3 iterations leave of the fresh part of the start: 1e-3 / 1.5^6.
+        np.testing.assert_allclose(again[name], values, atol=1e-4)
+
+
+def test_mean_features_are_compared_in_dense_layers_only(make_snapshot: Make) -> None:
+    found, everywhere = (first_look(make_snapshot(dense=d)) for d in ((1, 3), (1, 2, 3)))
+    partly = found.pop("common_feature_alignment")
+    assert isinstance(partly, OnLayers)
+    assert partly.layers == (1, 3)
+    expected = everywhere["common_feature_alignment"][jnp.array([0, 2])]
+    np.testing.assert_allclose(partly.values, expected, atol=ATOL)
+    assert all(values.shape == (3,) for values in found.values())
+    assert "common_feature_alignment" not in first_look(make_snapshot(dense=()))
+
+
+D, K, B = 12, 3, 40
+RUN = Run(depth=4, width=16, init_scale=0.8, learning_rate=0.05)
+
+
+def trained(n_steps: int) -> Iterator[tuple[Carry, Carry, dict[str, Any], Batch]]:
+    """Carry before and after each measured step, its records and its batch."""
+    trainer = Trainer(Network(RUN, (D,), K, K), has_momentum=False, metrics=("common_direction",))
+    hyper, step = Hyper.of(RUN), jax.jit(trainer.measured_step)
+    carry, rng = trainer.init(hyper), np.random.default_rng(0)
+    for _ in range(n_steps):
+        y = rng.integers(0, K, B)
+        x = rng.random((B, D)) + np.eye(K, D)[y]
+        batch = Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32))
+        after, records = step(carry, hyper, batch)
+        yield carry, after, records, batch
+        carry = after
+
+
+def kernels(carry: Carry) -> list[np.ndarray]:
+    layers = carry.params["layers"]
+    return [np.asarray(layers[i]["kernel"], np.float64) for i in range(RUN.depth)]
+
+
+def strengths(matrices: list[np.ndarray]) -> np.ndarray:
+    return np.array([m[0] ** 2 / np.sum(m**2) for m in map(np.linalg.svdvals, matrices)])
+
+
+def test_strengths_in_training_are_those_of_the_stored_weights() -> None:
+    gaps = []
+    for before, after, records, _ in trained(60):
+        updates = [b - a for a, b in zip(kernels(before), kernels(after), strict=True)]
+        exact = np.stack([strengths(kernels(before)), strengths(updates)])
+        found = np.stack([records["common_strength_w"], records["common_strength_dw"]])
+        gaps.append(found / exact - 1)
+    gap = np.abs(gaps)
+    assert gap[0, 0].max() < 1e-5  # the documented errors
+    assert gap[:, 0].max() < 3e-3
+    assert np.median(gap[:, 1]) < 1e-3
+
+
+def test_with_plain_sgd_the_update_is_as_strong_as_the_gradient() -> None:
+    (before, _, records, batch) = next(trained(1))
+
+    def loss(weights: list[jax.Array]) -> jax.Array:
+        h = batch.x
+        for weight in weights[:-1]:
+            h = jax.nn.relu(h @ weight)
+        log_p = jax.nn.log_softmax(h @ weights[-1])
+        return -jnp.mean(jnp.take_along_axis(log_p, batch.y[:, None], axis=1))
+
+    with jax.enable_x64(True):
+        grads = jax.grad(loss)([jnp.asarray(kernel) for kernel in kernels(before)])
+        exact = strengths([np.asarray(g) for g in grads])
+    # The first look iterates long; what is left is float32's rounding of the gradient.
+    np.testing.assert_allclose(records["common_strength_dw"], exact, rtol=1e-4)
+
+
+def test_a_bare_step_keeps_the_memory_as_it_is() -> None:
+    trainer = Trainer(Network(RUN, (D,), K, K), has_momentum=False, metrics=("common_direction",))
+    _, carry, _, batch = next(trained(1))
+    after, _ = jax.jit(trainer.step)(carry, Hyper.of(RUN), batch)
+    kept = jax.tree.map(np.array_equal, carry.metric_state, after.metric_state)
+    assert all(jax.tree.leaves(kept))
+    assert not np.array_equal(kernels(carry)[0], kernels(after)[0])
