@@ -146,3 +146,5 @@ def test_a_cut_by_hand() -> None:
     record = Record(every=3, probe_every=10)
     found = list(spans(record, 4, 13, {4, 6, 13, 20}))
     assert found == [Span(4, 6, ()), Span(6, 10, (6, 9)), Span(10, 13, (12,))]
+    alone = list(spans(record, 4, 8, {5, 6}))
+    assert [(span.start, span.stop) for span in alone] == [(4, 5), (5, 6), (6, 8)]
