@@ -14,16 +14,16 @@ from tfc_jax.keys import Run
 from tfc_jax.metrics import common_direction
 from tfc_jax.network import Network
 from tfc_jax.sampling import Batch
-from tfc_jax.snapshot import OnLayers, Snapshot, Values
+from tfc_jax.snapshot import OnLayers, Snapshot
 from tfc_jax.train import Carry, Trainer
 
 Make = Callable[..., Snapshot]
 ATOL = 1e-6  # sums of at most 30 products, a few times
 IN, OUT = 6, 4
-look = jax.jit(common_direction.update)
+look: Callable[..., tuple[dict[str, Any], Any]] = jax.jit(common_direction.update)
 
 
-def first_look(snapshot: Snapshot) -> dict[str, Values]:
+def first_look(snapshot: Snapshot) -> dict[str, Any]:
     return look(snapshot, common_direction.init(snapshot.weights))[0]
 
 
@@ -79,7 +79,7 @@ def test_a_rank_one_update_at_a_right_angle(make_snapshot: Make) -> None:
 
 
 def test_only_the_input_side_is_compared(make_snapshot: Make) -> None:
-    opposite = np.outer(U, [4.0, -3, 2, -1])
+    opposite = np.outer(U, np.array([4.0, -3, 2, -1]))
     assert measure(make_snapshot, np.outer(U, V), opposite)[2] == pytest.approx(1, abs=ATOL)
 
 
@@ -102,7 +102,7 @@ def test_rotations_of_inputs_and_outputs_do_not_matter(make_snapshot: Make) -> N
     rng = np.random.default_rng(4)
     inward, outward = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (IN, OUT))
     weight, step, inputs = random_matrix(1), random_matrix(2), rng.random((9, IN))
-    turned = [inward @ m @ outward for m in (weight, step)]
+    turned = inward @ weight @ outward, inward @ step @ outward
     before = measure(make_snapshot, weight, step, inputs)
     assert measure(make_snapshot, *turned, inputs @ inward.T) == pytest.approx(before, abs=ATOL)
 

@@ -1,6 +1,7 @@
 """Weight gradients of single samples, against outer products that are really formed, in float64."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +13,15 @@ from tfc_jax.snapshot import OnLayers, Snapshot
 
 Make = Callable[..., Snapshot]
 B, IN, OUT = 30, 7, 5
+look: Callable[[Snapshot], dict[str, Any]] = jax.jit(weight_gradients.compute)
 RTOL = 2e-6  # lengths, their quotients and squares: some 20 roundings of 2^-24
 # Sums over 32^2 pairs of products of two cosines, each a sum over 7, at random signs.
 ATOL = 4 * B**0.5 * 2.0**-24 * 4
 
 
-def measure(make: Make, below: np.ndarray, deltas: np.ndarray) -> tuple[float, float]:
+def measure(make: Make, below: np.ndarray, deltas: np.ndarray) -> tuple[Any, Any]:
     """Cancellation and mean cosine of a one-layer network with these factors."""
-    found = jax.jit(weight_gradients.compute)(layers(make, [(below, deltas)]))
+    found = look(layers(make, [(below, deltas)]))
     return float(found["cancellation"][0]), float(found["weight_grad_cos"][0])
 
 
@@ -90,7 +92,7 @@ def test_a_lost_gradient_is_formed_again_in_its_layer_only(make_snapshot: Make) 
     tiny = np.float32(1e-25)
     snapshot = layers(make_snapshot, [(below, deltas[:, :4]), (below[:, :4] * tiny, deltas * tiny)])
     assert not np.any(snapshot.weight_grads[1])  # 1e-50 is 0 in float32
-    found = jax.jit(weight_gradients.compute)(snapshot)["cancellation"]
+    found = look(snapshot)["cancellation"]
     expected = [twin(below, deltas[:, :4])[0], twin(below[:, :4], deltas)[0]]
     np.testing.assert_allclose(found, expected, rtol=RTOL)
 
@@ -104,7 +106,6 @@ def test_the_sum_of_gradients_is_the_gradient_that_the_step_used(make_snapshot: 
         deltas=snapshot.deltas,
         weight_grads=tuple(2 * g for g in snapshot.weight_grads),
     )
-    look = jax.jit(weight_gradients.compute)
     found, four_times = (look(s)["cancellation"] for s in (snapshot, doubled))
     np.testing.assert_allclose(four_times, 4 * found, rtol=RTOL)
 
@@ -160,7 +161,6 @@ def test_one_gradient_is_no_pair(make_snapshot: Make) -> None:
 
 def test_layers_that_form_no_outer_product_are_left_out(make_snapshot: Make) -> None:
     snapshot = make_snapshot(dense=(2,))
-    look = jax.jit(weight_gradients.compute)
     found, all_layers = look(snapshot), look(make_snapshot())
     for name, values in found.items():
         assert isinstance(values, OnLayers)

@@ -67,10 +67,9 @@ def compute(snapshot: Snapshot) -> dict[str, Values]:
     below = _factors([snapshot.below[layer - 1] for layer in layers])
     above = _factors([d for layer in layers if (d := snapshot.deltas[layer - 1]) is not None])
     grads = [snapshot.weight_grads[layer - 1] for layer in layers]
-    cosines = [_mean_cosine(h, d) for h, d in zip(below, above, strict=True)]
     columns = {
         "cancellation": _cancellation(below, above, grads),
-        "weight_grad_cos": jnp.stack(cosines),
+        "weight_grad_cos": _mean_cosines(below, above),
     }
     n_layers = len(snapshot.weights)
     return {name: on_layers(values, layers, n_layers) for name, values in columns.items()}
@@ -126,9 +125,16 @@ def _scaled(factors: _Factors) -> Array:
     return factors.rows / factors.largest
 
 
-def _mean_cosine(below: _Factors, above: _Factors) -> Array:
+def _mean_cosines(below: Sequence[_Factors], above: Sequence[_Factors]) -> Array:
+    """Of every layer: (L,). Neighbours of one shape together take half the time of a loop."""
+    units = [(_unit(h), _unit(d)) for h, d in zip(below, above, strict=True)]
+    alike = itertools.groupby(units, key=lambda pair: (pair[0].shape, pair[1].shape))
+    groups = [zip(*pairs, strict=True) for _, pairs in alike]
+    return jnp.concatenate([jax.vmap(_mean_cosine)(*map(jnp.stack, group)) for group in groups])
+
+
+def _mean_cosine(h_NxH: Array, d_NxH: Array) -> Array:
     """(sum_ij cos cos - alive) / (alive (alive - 1)) over ordered pairs, with i = j taken out."""
-    h_NxH, d_NxH = _unit(below), _unit(above)
     gram_NxN = _gram(h_NxH) * _gram(d_NxH)
     own_N = jnp.diagonal(gram_NxN)
     alive = jnp.sum(jnp.round(own_N))  # 1 or 0 but for rounding
