@@ -117,7 +117,7 @@ def test_every_initialisation_trains(init: str, tmp_path: Path) -> None:
 def test_initialisations_differ_at_step_0(tmp_path: Path) -> None:
     schemes = [init for init in INITS if init != "structured"]
     results = trained(tmp_path, {"n_train": 200}, FEW, grid={"init": schemes})
-    norms = results.layers("layer == 2 and step == 0", ["weight_norm"])["weight_norm"]
+    norms = results.layers("layer == 1 and step == 0", ["weight_norm"])["weight_norm"]
     assert norms.nunique() == len(schemes)
 
 

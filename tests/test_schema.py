@@ -35,8 +35,10 @@ def test_no_table_has_a_name_twice() -> None:
         assert len(names) == len(set(names)), table
 
 
-def test_values_are_float32_apart_from_the_runs_table() -> None:
-    assert {c.dtype for table, c in declared() if table != "runs"} == {"float32"}
+def test_values_are_float32_apart_from_the_runs_table_and_labels() -> None:
+    kinds = {c.name: c.dtype for table, c in declared() if table != "runs"}
+    assert kinds.pop("sample_class") == "int32"
+    assert set(kinds.values()) == {"float32"}
 
 
 def test_key_columns_are_never_null_and_stand_first() -> None:
