@@ -49,6 +49,19 @@ def test_mean_and_variance_are_the_stated_ones(name: str) -> None:
     assert abs(np.mean(z**2) - 1) < 4 * ((fourth - 1) / N) ** 0.5  # of a second moment
 
 
+@pytest.mark.parametrize("name", VARIANCE)
+@pytest.mark.parametrize("shape", [(5, 4), (3, 3, 2, 4)])
+def test_kernels_of_any_rank_are_one_draw_in_their_shape(name: str, shape: tuple) -> None:
+    if name in NORMAL:
+        z = np.asarray(jax.random.normal(KEY, shape), np.float64)
+    else:
+        z = np.asarray(jax.random.uniform(KEY, shape, minval=-1, maxval=1), np.float64)
+    kernel = draw(name, shape=shape)
+    scaled = kernel * np.linalg.norm(z) / np.linalg.norm(kernel)
+    # A product, and for uniform numbers a sum of numbers of the same size, each rounded once.
+    assert np.abs(scaled - z).max() < 4 * EPS * np.abs(z).max()
+
+
 @pytest.mark.parametrize("name", NORMAL)
 def test_normal_schemes_are_not_truncated(name: str) -> None:
     z = np.abs(draw(name)) / VARIANCE[name] ** 0.5
