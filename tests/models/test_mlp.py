@@ -1,7 +1,7 @@
 """The multilayer perceptron: against a hand-written one, and against the laws of wide networks."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,12 @@ from flax import nnx
 from jax import Array
 from scipy.special import erf
 
+from tfc_jax.functional import Functional
+from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
-from tfc_jax.models import mlp
-from tfc_jax.models.mlp import ACTIVATIONS, HOMOGENEOUS
-from tfc_jax.train import Trainer
+from tfc_jax.models._layers import ACTIVATIONS, HOMOGENEOUS, apply_norm
+from tfc_jax.models._layers import norm as norm_of
+from tfc_jax.network import Network
 
 EPS = 2.0**-23
 D, H, K, B = 6, 5, 3, 7
@@ -30,14 +32,8 @@ NUMPY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def trainer(run: Run, n_inputs: int = D, n_outputs: int = K) -> Trainer:
-    return Trainer(run, n_inputs, n_outputs, n_outputs, has_momentum=False, metrics=())
-
-
-def hyper(run: Run) -> Hyper:
-    values = {f.name: getattr(run, f.name) for f in fields(Hyper)}
-    seed = jnp.uint32(values.pop("seed"))
-    return Hyper(seed=seed, **{name: jnp.float32(value) for name, value in values.items()})
+def functional(run: Run, n_inputs: int = D, n_outputs: int = K) -> Functional:
+    return Functional(Network(run, (n_inputs,), n_outputs, n_outputs))
 
 
 def inputs(n: int = B, d: int = D) -> np.ndarray:
@@ -77,10 +73,10 @@ def forward(run: Run, params: dict, state: dict, x: np.ndarray, train: bool) -> 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_network_is_the_hand_written_one(activation: Any, norm: Any, bias: bool) -> None:
     run = Run(depth=3, width=H, activation=activation, norm=norm, bias=bias)
-    carry = trainer(run).init(hyper(run))
-    params, state = spread(carry.params), spread(carry.model_state)
+    net = functional(run)
+    params, state = map(spread, net.init(Hyper.of(run)))
     for train in (True, False):
-        z, _ = trainer(run).net.apply(params, state, jnp.asarray(inputs()), train=train)
+        z, _ = net.apply(params, state, jnp.asarray(inputs()), train=train)
         expected = forward(run, params, state, inputs(), train)
         # Three layers of sums of at most 7 terms; a norm divides by a deviation of a few units.
         assert np.abs(z - expected).max() < 100 * EPS * np.abs(expected).max()
@@ -88,19 +84,19 @@ def test_the_network_is_the_hand_written_one(activation: Any, norm: Any, bias: b
 
 def test_a_network_of_one_layer_is_linear() -> None:
     run = Run(depth=1)
-    carry = trainer(run).init(hyper(run))
-    z, _ = trainer(run).net.apply(carry.params, {}, jnp.asarray(inputs()), train=True)
-    (w,) = mlp.kernels(carry.params)
+    net = functional(run)
+    params, state = net.init(Hyper.of(run))
+    z, _ = net.apply(params, state, jnp.asarray(inputs()), train=True)
+    (w,) = net.kernels(params)
     assert np.allclose(z, inputs().astype(np.float64) @ w, rtol=0, atol=10 * EPS)
 
 
 def test_running_statistics_forget_a_tenth_a_step() -> None:
     run = Run(depth=2, width=H, norm="batch")
-    carry = trainer(run).init(hyper(run))
-    _, state = trainer(run).net.apply(
-        carry.params, carry.model_state, jnp.asarray(inputs()), train=True
-    )
-    a = inputs().astype(np.float64) @ mlp.kernels(carry.params)[0]
+    net = functional(run)
+    params, state = net.init(Hyper.of(run))
+    _, state = net.apply(params, state, jnp.asarray(inputs()), train=True)
+    a = inputs().astype(np.float64) @ net.kernels(params)[0]
     assert np.allclose(state["norms"][0]["mean"], 0.1 * a.mean(axis=0), rtol=0, atol=10 * EPS)
     assert np.allclose(state["norms"][0]["var"], 0.9 + 0.1 * a.var(axis=0), rtol=10 * EPS, atol=0)
 
@@ -108,7 +104,7 @@ def test_running_statistics_forget_a_tenth_a_step() -> None:
 @pytest.mark.parametrize("gamma", [None, 3.0])
 def test_structured_first_layers_place_kinks_evenly(gamma: float | None) -> None:
     run = Run(depth=3, width=H, bias=True, init="structured", structured_gamma=gamma)
-    params = trainer(run, n_inputs=1).init(hyper(run)).params
+    params, _ = functional(run, n_inputs=1).init(Hyper.of(run))
     x = np.linspace(-2, 2, 9, dtype=np.float32)[:, None]
     a = x @ params["layers"][0]["kernel"] + params["layers"][0]["bias"][None, :]
     slope, sign = gamma or H / 4, (-1.0) ** np.arange(H)
@@ -117,17 +113,16 @@ def test_structured_first_layers_place_kinks_evenly(gamma: float | None) -> None
     assert not params["layers"][1]["bias"].any()
 
 
-def features(run: Run, hyper: Hyper, x: Array, *, n_outputs: int = K) -> list[Array]:
-    """Features of the hidden layers at step 0."""
+def features(run: Run, hyper: Hyper, x: Array) -> list[Array]:
+    """Features of the hidden layers at step 0, batch norm by the batch."""
     found: dict[str, Array] = {}
 
     def tap(name: str, value: Array) -> Array:
         found[name] = value
         return value
 
-    one = trainer(run, x.shape[1], n_outputs)
-    carry = one.init(hyper)
-    one.net.apply(carry.params, carry.model_state, x, train=True, tap=tap)
+    net = functional(run, x.shape[1])
+    net.apply(*net.init(hyper), x, train=True, tap=tap)
     return [found[f"feature_{layer}"] for layer in range(1, run.depth)]
 
 
@@ -144,7 +139,7 @@ def test_cosines_at_step_0_do_not_depend_on_the_scale(activation: Any) -> None:
 
     @jax.jit
     def cosines(scale: Array) -> Array:
-        pair = features(run, replace(hyper(run), init_scale=scale), jnp.asarray(inputs(2)))
+        pair = features(run, replace(Hyper.of(run), init_scale=scale), jnp.asarray(inputs(2)))
         return jnp.stack([mean_cosine(h) for h in pair])
 
     reference = cosines(jnp.float32(1.0))
@@ -174,7 +169,7 @@ def over_seeds(
     """Returns `measure(features)` of R networks, as (R, ...)."""
 
     def one(seed: Array) -> Array:
-        return measure(features(run, replace(hyper(run), seed=seed), x))
+        return measure(features(run, replace(Hyper.of(run), seed=seed), x))
 
     # One after the other, so that a network's weights fit into the cache.
     return np.asarray(jax.jit(partial(jax.lax.map, one))(jnp.arange(n_seeds, dtype=jnp.uint32)))
@@ -227,9 +222,9 @@ def test_batch_norm_removes_the_rise_of_cosines_with_depth() -> None:
 @pytest.mark.parametrize("kind", ["batch", "layer"])
 def test_norms_keep_their_digits_where_the_mean_is_far_above_the_spread(kind: str) -> None:
     x = 1000 + np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
-    norm = mlp._norm(kind, 64, nnx.Rngs(0))
+    norm = norm_of(kind, 64, nnx.Rngs(0))
     axis = 0 if kind == "batch" else 1
     exact = np.asarray(x, np.float64)
     exact = (exact - exact.mean(axis, keepdims=True)) / exact.std(axis, keepdims=True)
     # The mean is rounded at 1000 eps = 6e-5; the one-pass variance would be off by 0.06 and more.
-    assert np.abs(mlp._apply_norm(norm, jnp.asarray(x), True) - exact).max() < 5e-4
+    assert np.abs(apply_norm(norm, jnp.asarray(x), True) - exact).max() < 5e-4
