@@ -278,6 +278,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("intervene_value < 1", MOMENTUM | {"intervene_value": 1.0}),
     ("turns on the momentum of sgd", MOMENTUM | {"momentum": 0.5}),
     ("acts on all weights", MOMENTUM | {"intervene_layer": 2}),
+    ("residual_alpha has no effect", {"residual_alpha": 0.5}),
 ]
 
 
@@ -301,6 +302,7 @@ def test_every_contradiction_has_an_example() -> None:
         {"momentum": 0.9, "momentum_dtype": "bfloat16"},
         {"init": "structured", "bias": True, "structured_gamma": 2.0},
         {"norm": "batch", "depth": 2},
+        {"architecture": "residual", "residual_alpha": 0.5},
         {"n_train": 100},
         {"depth": 1, "width": 1, "activation": "tanh"},
         {"target_params": 2000, "depth": 9},

@@ -282,6 +282,11 @@ CONTRADICTIONS = (
         "init structured is a scheme of the first hidden layer: it needs depth >= 2",
     ),
     (
+        "residual_alpha != 1 and not architecture in ['residual', 'residual_simple']",
+        "residual_alpha has no effect without residual blocks: leave it at 1, or use architecture "
+        "residual or residual_simple",
+    ),
+    (
         "norm != 'none' and depth == 1",
         "norm stands in hidden layers and depth 1 has none: it needs depth >= 2",
     ),
