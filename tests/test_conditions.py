@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -78,7 +79,7 @@ def check_nulls(out: Path, run: Run) -> None:
     """A column is null on all rows of a layer, or on none, and never where the network has it."""
     network = Network.of(run, data.load("digits"))
     net = Trainer(network, has_momentum=False, metrics=()).net
-    taps = net.zero_taps(np.zeros((2, 64), np.float32))
+    taps = net.zero_taps(jnp.zeros((2, 64)))
     layers = read_rows(out / "layers").to_pandas()
     tapped = [layer for layer, tap in enumerate(net.linear_names, start=1) if tap in taps]
     on_some = {

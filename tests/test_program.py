@@ -49,7 +49,7 @@ def squares() -> Iterator[None]:
     """A metric family with a column of the step and one of the layers."""
     family = ModuleType("tfc_jax.metrics.squares")
 
-    def compute(snapshot: Any) -> dict[str, jax.Array]:
+    def compute(snapshot: Any) -> dict[str, Any]:
         weights = jnp.stack([jnp.sum(w**2) for w in snapshot.weights])
         return {
             "weights": weights,

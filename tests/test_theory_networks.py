@@ -18,7 +18,7 @@ from tfc_jax.functional import Functional
 from tfc_jax.hyper import Hyper
 from tfc_jax.initializers import KERNELS
 from tfc_jax.keys import Run
-from tfc_jax.models import mlp
+from tfc_jax.models import _layers
 from tfc_jax.network import Network
 from tfc_jax.theory import (
     ACTIVATIONS,
@@ -98,10 +98,10 @@ def assert_mean(found_R: np.ndarray, expected: np.ndarray, bias: float) -> None:
 
 
 def test_the_theory_knows_every_activation_and_scheme_of_our_networks() -> None:
-    assert set(ACTIVATIONS) == set(mlp.ACTIVATIONS)
+    assert set(ACTIVATIONS) == set(_layers.ACTIVATIONS)
     assert set(WEIGHT_VARIANCES) == set(KERNELS)
     a = np.linspace(-3, 3, 61)
-    for name, ours in mlp.ACTIVATIONS.items():
+    for name, ours in _layers.ACTIVATIONS.items():
         # Some roundings of float32 numbers of at most 3.
         assert np.abs(ACTIVATIONS[name](a) - ours(jnp.asarray(a, jnp.float32))).max() < 2e-6, name
 

@@ -17,7 +17,7 @@ from jax import Array
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
 from tfc_jax.losses import data_loss
-from tfc_jax.models.mlp import ACTIVATIONS
+from tfc_jax.models._layers import ACTIVATIONS
 from tfc_jax.network import Network
 from tfc_jax.sampling import Batch
 from tfc_jax.snapshot import Snapshot

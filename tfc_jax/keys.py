@@ -282,9 +282,9 @@ CONTRADICTIONS = (
         "init structured is a scheme of the first hidden layer: it needs depth >= 2",
     ),
     (
-        "residual_alpha != 1 and not architecture in ['residual', 'residual_simple']",
+        "residual_alpha != 1 and not architecture in ['residual', 'residual_simple', 'vit']",
         "residual_alpha has no effect without residual blocks: leave it at 1, or use architecture "
-        "residual or residual_simple",
+        "residual, residual_simple or vit",
     ),
     (
         "norm != 'none' and depth == 1",

@@ -39,7 +39,8 @@ def half_squared_losses(
 
         def step(carry: Carry, _: None) -> tuple[Carry, Array]:
             carry, row = trainer.step(carry, hyper, Batch(x, target * x))
-            return carry, row["loss"] / 2
+            loss: Any = row["loss"]
+            return carry, loss / 2
 
         return np.asarray(jax.jit(lambda: jax.lax.scan(step, carry, length=n_steps)[1])())
 

@@ -247,7 +247,7 @@ def test_what_does_not_fit_is_named_once(name: str) -> None:
         (found,) = misfits(replace(run, **{key: value}), SHAPE)
         assert found.startswith(f"{key}: {str(value).lower()} came, but {name} ")
     (found,) = misfits(run, (64,))
-    assert found.startswith(f"architecture: {name} reads the rows of an image, but digits has ")
+    assert found.startswith(f"architecture: {name} needs images (height, width, channels), but ")
     assert len(misfits(replace(run, **changes), (64,))) == 1 + len(changes)
 
 

@@ -262,9 +262,9 @@ def test_what_does_not_fit_is_named_once() -> None:
         (found,) = vit.misfits(replace(PLAIN, norm=norm), SHAPE)
         assert found.startswith(f"norm: {norm} came, but vit is built with layer norm")
     (found,) = vit.misfits(replace(PLAIN, depth=1), SHAPE)
-    assert found.startswith("depth: 1 came, but vit needs a patch embedding")
+    assert found.startswith("depth: 1 came, but vit has a patch embedding")
     (found,) = vit.misfits(replace(PLAIN, init="structured"), SHAPE)
-    assert found.startswith("init: structured came, but vit reads images")
+    assert found.startswith("init: structured came, but it is for architecture mlp")
     for shape in ((64,), (29, 29, 1)):
         (found,) = vit.misfits(PLAIN, shape)
         assert str(shape) in found

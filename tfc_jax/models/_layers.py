@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from tfc_jax.initializers import bias_init, kernel_init
+from tfc_jax.initializers import Dtype, Initializer, bias_init, kernel_init
 from tfc_jax.keys import Run
 
 Tap = Callable[[str, Array], Array]
@@ -28,17 +28,40 @@ HOMOGENEOUS = frozenset({"relu", "leaky_relu", "abs", "identity"})
 
 
 def linear(
-    init: str, fan_in: int, fan_out: int, bias: bool, scale: Scale, rngs: nnx.Rngs
+    init: str,
+    fan_in: int,
+    fan_out: int,
+    bias: bool,
+    scale: Scale,
+    rngs: nnx.Rngs,
+    *,
+    n_maps: int = 1,
 ) -> nnx.Linear:
-    """A linear map, its weights by the scheme `init` times `scale`."""
+    """A linear map, its weights by the scheme `init` times `scale`; of `n_maps` equal parts."""
     return nnx.Linear(
         fan_in,
         fan_out,
         use_bias=bias,
-        kernel_init=kernel_init(init, scale),
+        kernel_init=side_by_side(init, scale, n_maps),
         bias_init=bias_init(init, scale, fan_in),
         rngs=rngs,
     )
+
+
+def side_by_side(init: str, scale: Scale, n_maps: int) -> Initializer:
+    """The scheme for `n_maps` matrices in one array, each drawn as if it were alone.
+
+    The gates of a cell, or queries, keys and values, are maps of their own: drawn as one matrix,
+    they would have the fan-out of all together, and less variance (ours; libraries differ).
+    """
+    draw = kernel_init(init, scale)
+
+    def draw_all(key: Array, shape: Shape, dtype: Dtype = jnp.float32) -> Array:
+        each = (*shape[:-1], shape[-1] // n_maps)
+        keys = jax.random.split(key, n_maps)
+        return jnp.concatenate([draw(key, each, dtype) for key in keys], axis=-1)
+
+    return draw if n_maps == 1 else draw_all
 
 
 def conv(

@@ -17,7 +17,7 @@ def structured(run: Run) -> list[str]:
 
 
 def flat_inputs(run: Run, input_shape: Shape) -> list[str]:
-    """Convolutions need images."""
+    """Convolutions, sequences of rows and patches need images."""
     if len(input_shape) == _IMAGE_NDIM:
         return []
     if run.fourier_features is not None:

@@ -10,13 +10,11 @@ from jax import Array
 
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
-from tfc_jax.models._linear import linear
+from tfc_jax.models import _misfits
+from tfc_jax.models._layers import Path, Scale, Shape, Tap, linear
 from tfc_jax.sizes import Sizes
 
-Tap = Callable[[str, Array], Array]
-Shape = tuple[int, ...]
-Path = tuple[str | int, ...]
-Cell = Callable[[Run, int, Hyper, nnx.Rngs], nnx.RNNCellBase]
+Cell = Callable[[Run, int, Scale, nnx.Rngs], nnx.RNNCellBase]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Recurrent(nnx.Module):
     The rows of an image, from top to bottom, are the T steps; every state starts from zeros.
 
     Args:
-      kind, cell: of all layers; `cell(run, n_inputs, hyper, rngs)` makes one, with Flax's names
+      kind, cell: of all layers; `cell(run, n_inputs, scale, rngs)` makes one, with Flax's names
         `dense_i` and `dense_h` for the maps of the input and of the state.
       input_shape: (T, W, C): T steps of W C inputs.
       hyper: traced keys, of which `init_scale` is the factor on the initial weights.
@@ -57,14 +55,14 @@ class Recurrent(nnx.Module):
         hyper: Hyper,
         rngs: nnx.Rngs,
     ) -> None:
-        self.width, self.n_states = run.width, kind.states
+        self.width, self.n_states, scale = run.width, kind.states, hyper.init_scale
         self.layers = nnx.List(
             [
-                nnx.RNN(cell(run, n_inputs, hyper, rngs), rngs=False)
+                nnx.RNN(cell(run, n_inputs, scale, rngs), rngs=False)
                 for n_inputs in _fan_ins(run, input_shape)
             ]
         )
-        self.head = linear(run, run.width, n_outputs, hyper, rngs)
+        self.head = linear(run.init, run.width, n_outputs, run.bias, scale, rngs)
 
     def __call__(self, x: Array, tap: Tap, train: bool) -> Array:
         """Returns the logits (B, K); passes every layer's states (B, T, H) and them through `tap`.
@@ -117,21 +115,14 @@ def recurrent_sizes(kind: Kind, run: Run, input_shape: Shape, n_outputs: int) ->
 
 def recurrent_misfits(run: Run, input_shape: Shape) -> list[str]:
     """Returns what does not fit any recurrent network, one sentence each."""
-    name, found = run.architecture, []
-    if len(input_shape) != 3:
-        found.append(
-            f"architecture: {name} reads the rows of an image, but {run.dataset} has inputs of "
-            f"shape {input_shape} here. Use images without fourier_features, or another "
-            "architecture."
-        )
-    if run.depth == 1:
-        found.append(f"depth: 1 came, but {name} needs a recurrent layer: write depth >= 2.")
+    found = [
+        *_misfits.flat_inputs(run, input_shape),
+        *_misfits.depth_below(run, 2, "has a recurrent layer below its linear layer"),
+        *_misfits.structured(run),
+    ]
     if run.norm != "none":
-        found.append(f"norm: {run.norm} came, but {name} has no norm: write norm: none.")
-    if run.init == "structured":
         found.append(
-            f"init: structured came, but {name} reads images, not one-dimensional inputs: "
-            "use another init."
+            f"norm: {run.norm} came, but {run.architecture} has no norm: write norm: none."
         )
     return found
 

@@ -11,11 +11,10 @@ from flax import nnx
 from tfc_jax.hyper import Hyper
 from tfc_jax.initializers import bias_init
 from tfc_jax.keys import Run
-from tfc_jax.models._linear import kernels_init
+from tfc_jax.models._layers import Scale, Shape, side_by_side
 from tfc_jax.models._recurrent import (
     Kind,
     Recurrent,
-    Shape,
     dense_layers,
     euler_holds,
     kernel_paths,
@@ -57,13 +56,13 @@ def misfits(run: Run, input_shape: Shape) -> list[str]:
     return recurrent_misfits(run, input_shape) + tanh_misfits(run)
 
 
-def _cell(run: Run, n_inputs: int, hyper: Hyper, rngs: nnx.Rngs) -> nnx.GRUCell:
-    draw = kernels_init(run, hyper, KIND.gates)
+def _cell(run: Run, n_inputs: int, scale: Scale, rngs: nnx.Rngs) -> nnx.GRUCell:
+    draw = side_by_side(run.init, scale, KIND.gates)
     return nnx.GRUCell(
         n_inputs,
         run.width,
         kernel_init=draw,
         recurrent_kernel_init=draw,
-        bias_init=bias_init(run.init, hyper.init_scale, n_inputs),
+        bias_init=bias_init(run.init, scale, n_inputs),
         rngs=rngs,
     )

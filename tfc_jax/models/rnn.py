@@ -8,18 +8,16 @@ from jax import Array
 
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
-from tfc_jax.models._linear import kernels_init, linear
+from tfc_jax.models._layers import ACTIVATIONS, Scale, Shape, linear
 from tfc_jax.models._recurrent import (
     Kind,
     Recurrent,
-    Shape,
     dense_layers,
     euler_holds,
     kernel_paths,
     recurrent_misfits,
     recurrent_sizes,
 )
-from tfc_jax.models.mlp import ACTIVATIONS
 from tfc_jax.sizes import Sizes
 
 __all__ = ["EXAMPLE", "Model", "dense_layers", "euler_holds", "kernel_paths", "misfits", "sizes"]
@@ -39,12 +37,10 @@ class Cell(nnx.RNNCellBase):
 
     num_feature_axes = 1
 
-    def __init__(self, run: Run, n_inputs: int, hyper: Hyper, rngs: nnx.Rngs) -> None:
+    def __init__(self, run: Run, n_inputs: int, scale: Scale, rngs: nnx.Rngs) -> None:
         self.activation = ACTIVATIONS[run.activation]
-        self.dense_i = linear(run, n_inputs, run.width, hyper, rngs)
-        self.dense_h = nnx.Linear(
-            run.width, run.width, use_bias=False, kernel_init=kernels_init(run, hyper), rngs=rngs
-        )
+        self.dense_i = linear(run.init, n_inputs, run.width, run.bias, scale, rngs)
+        self.dense_h = linear(run.init, run.width, run.width, False, scale, rngs)
 
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
         """Returns h_t (B, H) twice: the state and the output."""

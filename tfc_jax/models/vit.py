@@ -8,7 +8,6 @@ and Kolesnikov (arXiv 2205.01580); the size of patches and the number of heads a
 """
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +16,10 @@ from jax import Array
 
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
-from tfc_jax.models._linear import linear
-from tfc_jax.models.mlp import ACTIVATIONS
+from tfc_jax.models import _misfits
+from tfc_jax.models._layers import ACTIVATIONS, Path, Scale, Shape, Tap, linear, norm
 from tfc_jax.sizes import Sizes
 
-Tap = Callable[[str, Array], Array]
-Shape = tuple[int, ...]
-Path = tuple[str | int, ...]
 EXAMPLE = {
     "depth": 3,
     "width": 16,
@@ -55,14 +51,14 @@ class Model(nnx.Module):
         self, run: Run, input_shape: Shape, n_outputs: int, hyper: Hyper, rngs: nnx.Rngs
     ) -> None:
         self.grid = grid(input_shape)
-        n_tokens, n_pixels = _patches(input_shape)
+        (n_tokens, n_pixels), scale = _patches(input_shape), hyper.init_scale
         draw = jax.random.normal(rngs.params(), (n_tokens, run.width), jnp.float32)
         self.alpha = nnx.Variable(jnp.asarray(hyper.residual_alpha))
-        self.embed = linear(run, n_pixels, run.width, hyper, rngs)
-        self.positions = nnx.Param(hyper.init_scale * POSITION_SCALE * draw)
-        self.blocks = nnx.List([Block(run, hyper, rngs) for _ in range(run.depth - 2)])
-        self.norm = _norm(run.width, rngs)
-        self.head = linear(run, run.width, n_outputs, hyper, rngs)
+        self.embed = linear(run.init, n_pixels, run.width, run.bias, scale, rngs)
+        self.positions = nnx.Param(scale * POSITION_SCALE * draw)
+        self.blocks = nnx.List([Block(run, scale, rngs) for _ in range(run.depth - 2)])
+        self.norm = norm("layer", run.width, rngs)
+        self.head = linear(run.init, run.width, n_outputs, run.bias, scale, rngs)
 
     def __call__(self, x: Array, tap: Tap, train: bool) -> Array:
         """Returns the logits (B, K); passes every layer's tokens (B, T, H) and them through `tap`.
@@ -83,15 +79,15 @@ class Model(nnx.Module):
 class Block(nnx.Module):
     """Attention, then a perceptron of one hidden layer, each added to what it reads."""
 
-    def __init__(self, run: Run, hyper: Hyper, rngs: nnx.Rngs) -> None:
-        width = run.width
+    def __init__(self, run: Run, scale: Scale, rngs: nnx.Rngs) -> None:
+        init, width, bias = run.init, run.width, run.bias
         self.n_heads = heads(width)
         self.activation = ACTIVATIONS[run.activation]
-        self.norms = nnx.List([_norm(width, rngs), _norm(width, rngs)])
-        self.qkv = linear(run, width, 3 * width, hyper, rngs, n_maps=3)
-        self.out = linear(run, width, width, hyper, rngs)
-        self.up = linear(run, width, MLP_RATIO * width, hyper, rngs)
-        self.down = linear(run, MLP_RATIO * width, width, hyper, rngs)
+        self.norms = nnx.List([norm("layer", width, rngs) for _ in range(2)])
+        self.qkv = linear(init, width, 3 * width, bias, scale, rngs, n_maps=3)
+        self.out = linear(init, width, width, bias, scale, rngs)
+        self.up = linear(init, width, MLP_RATIO * width, bias, scale, rngs)
+        self.down = linear(init, MLP_RATIO * width, width, bias, scale, rngs)
 
     def __call__(self, x_BxTxH: Array, alpha: Array) -> Array:
         """Returns tokens (B, T, H)."""
@@ -170,22 +166,19 @@ def sizes(run: Run, input_shape: Shape, n_outputs: int) -> Sizes:
 
 def misfits(run: Run, input_shape: Shape) -> list[str]:
     """Returns what keys and inputs do not fit this architecture, one sentence each."""
-    found = []
-    if len(input_shape) != 3 or grid(input_shape) == 1:
+    found = [
+        *_misfits.flat_inputs(run, input_shape),
+        *_misfits.depth_below(run, 2, "has a patch embedding below its head"),
+        *_misfits.structured(run),
+    ]
+    if len(input_shape) == 3 and grid(input_shape) == 1:
         found.append(
             f"architecture: vit cuts an image into 2 x 2 to 8 x 8 patches of at least 2 pixels a "
             f"side, but {run.dataset} has inputs of shape {input_shape} here. Use images of such a "
-            "size without fourier_features, or another architecture."
+            "size, or another architecture."
         )
-    if run.depth == 1:
-        found.append("depth: 1 came, but vit needs a patch embedding: write depth >= 2.")
     if run.norm != "layer":
         found.append(f"norm: {run.norm} came, but vit is built with layer norm: write norm: layer.")
-    if run.init == "structured":
-        found.append(
-            "init: structured came, but vit reads images, not one-dimensional inputs: "
-            "use another init."
-        )
     return found
 
 
@@ -193,8 +186,3 @@ def _patches(input_shape: Shape) -> tuple[int, int]:
     """Returns the number of patches, and of pixels times channels of each."""
     n_tokens = grid(input_shape) ** 2
     return n_tokens, math.prod(input_shape) // n_tokens
-
-
-def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # The fast variance E[x^2] - E[x]^2 would drown in rounding where tokens have a large mean.
-    return nnx.LayerNorm(width, use_fast_variance=False, rngs=rngs)
