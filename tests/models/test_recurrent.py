@@ -245,7 +245,8 @@ def test_what_does_not_fit_is_named_once(name: str) -> None:
     changes |= {} if name == "rnn" else {"activation": "relu", "bias": False}
     for key, value in changes.items():
         (found,) = misfits(replace(run, **{key: value}), SHAPE)
-        assert found.startswith(f"{key}: {str(value).lower()} came, but {name} ")
+        assert found.startswith(f"{key}: {str(value).lower()} came, but ")
+        assert name in found
     (found,) = misfits(run, (64,))
     assert found.startswith(f"architecture: {name} needs images (height, width, channels), but ")
     assert len(misfits(replace(run, **changes), (64,))) == 1 + len(changes)
