@@ -17,6 +17,8 @@ RECORD = {"metrics": [], "probes": "all", "probe_every": 20, "probe_samples": N}
 BASE = {"depth": L, "width": H, "steps": 40}
 Tables = dict[str, pa.Table]
 
+pytestmark = pytest.mark.slow  # all probes compile, for two programs
+
 
 def declared(table: str) -> list[Column]:
     columns = [
