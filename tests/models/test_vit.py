@@ -233,7 +233,7 @@ def test_nothing_but_alpha_stands_beside_the_weights() -> None:
 def test_gradients_at_taps_are_finite_differences() -> None:
     case, step = case_of(), 0.05
     with in_float64((case.initial[0], case.images(2))) as (params, x):
-        exact, differences = tap_slopes(case, params, x, T * H + 5, step)
+        exact, differences = tap_slopes(case, params, x, T * H + 6, step)
     assert np.abs(exact).min() > 1e-3  # so that a gradient of zero would be seen
     # The softmax's float32 leaves EPS32 / step; fourth order leaves step^4 / 30 times the fifth
     # derivative, below 1 where a token is one of 16.
