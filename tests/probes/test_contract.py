@@ -107,7 +107,7 @@ def test_runs_mapped_together_give_what_they_give_alone(
     for run, case in enumerate(alone):
         for column, value in look(name, case).items():
             # Sums in another order: a few roundings of numbers which are at most a few times one.
-            np.testing.assert_allclose(found[column][run], value, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found[column][run], value, rtol=1e-5, atol=1e-6)
 
 
 @each_probe
@@ -141,7 +141,7 @@ def test_a_diverged_run_spoils_no_neighbour(
     found = jax.jit(jax.vmap(lambda c: compute(as_view(c))))(together)
     for column, value in look(name, good).items():
         # As for runs mapped together.
-        np.testing.assert_allclose(found[column][1], value, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[column][1], value, rtol=1e-5, atol=1e-6)
 
 
 @each_probe
