@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tfc_jax import data, registry
 from tfc_jax.config import load_sweep
+from tfc_jax.keys import INTERVENTIONS, KEYS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+CONDITIONS = ROOT / "sweeps" / "conditions"
 NEEDS = {"network", "accelerator", "minutes"}
 NOT_COPIED = shutil.ignore_patterns(".*", "results", "build", "*.egg-info", "__pycache__")
 BLOCK = re.compile(
@@ -107,6 +110,25 @@ def test_every_sweep_of_the_readme_is_valid(tmp_path: Path) -> None:
             path = tmp_path / f"README_line_{block.line}.yaml"
             path.write_text(block.text)
             assert load_sweep(path).runs
+
+
+def test_the_readme_names_everything_that_a_sweep_can_name() -> None:
+    text = README.read_text()
+    plugins = [
+        name for folder in ("models", "metrics", "probes") for name in registry.names(folder)
+    ]
+    inits = KEYS["init"].allowed.split(", ")
+    for name in (*plugins, *data.available(), *inits, *INTERVENTIONS):
+        assert f"`{name}`" in text, name
+
+
+def test_the_conditions_name_every_architecture_initialisation_and_intervention() -> None:
+    runs = [run for path in CONDITIONS.glob("*.yaml") for run in load_sweep(path).runs]
+    assert {run.architecture for run in runs} == set(registry.names("models"))
+    assert {run.init for run in runs} == set(KEYS["init"].allowed.split(", "))
+    assert {run.intervention for run in runs} == set(INTERVENTIONS)
+    built_in = {state.name for state in data.state() if state.where.startswith(("built", "embed"))}
+    assert {run.dataset for run in runs} == built_in
 
 
 def test_no_block_is_left_out_for_an_unknown_reason() -> None:
