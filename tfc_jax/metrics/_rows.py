@@ -57,7 +57,7 @@ class Cosines(NamedTuple):
 def stack(layers: Sequence[Array]) -> Array:
     """Returns the (B, H_l) arrays as one (L, B, H); zero columns change no product of rows."""
     width = max(layer.shape[1] for layer in layers)
-    return jnp.stack([jnp.pad(layer, ((0, 0), (0, width - layer.shape[1]))) for layer in layers])
+    return _together([jnp.pad(layer, ((0, 0), (0, width - layer.shape[1]))) for layer in layers])
 
 
 def unit_rows(rows_LxBxH: Array) -> UnitRows:
@@ -181,10 +181,20 @@ def each(function: Callable[..., Array], *columns: Sequence[Array]) -> Array:
     for shape, group in itertools.groupby(zip(*columns, strict=True), key=lambda row: row[0].shape):
         rows = list(group)
         if len(rows) > 1 and math.prod(shape) <= _SMALL_TENSOR:
-            values.append(jax.vmap(function)(*(jnp.stack(c) for c in zip(*rows, strict=True))))
+            values.append(jax.vmap(function)(*(_together(c) for c in zip(*rows, strict=True))))
         else:
             values += [function(*row)[None] for row in rows]
     return jnp.concatenate(values)
+
+
+def _together(arrays: Sequence[Array]) -> Array:
+    """Returns n arrays of one shape as one (n, ...).
+
+    Joined first, reshaped then: `jnp.stack` gives each array its new axis before it copies it, and
+    XLA:CPU then writes what it could have copied twice, or copies it element by element.
+    """
+    joined = jnp.concatenate([jnp.atleast_1d(array) for array in arrays])
+    return joined.reshape(len(arrays), *arrays[0].shape)
 
 
 def total_norm(tensors: Sequence[Array]) -> Array:
