@@ -200,9 +200,14 @@ def _together(arrays: Sequence[Array]) -> Array:
 def total_norm(tensors: Sequence[Array]) -> Array:
     """Euclidean norm of all tensors together: (), as exact as `frobenius`."""
     norms_n = frobenius(tensors)
-    largest = jnp.max(norms_n)
-    unit = jnp.where(largest == 0, 1, largest)
-    return largest * jnp.sqrt(jnp.sum((norms_n / unit) ** 2))
+    return root_mean_square(norms_n[None])[0] * math.sqrt(len(tensors))
+
+
+def root_mean_square(x_LxB: Array) -> Array:
+    """Roots of the mean squares of the rows: (L,), whatever the range of their entries (>= 0)."""
+    largest_L = jnp.max(x_LxB, axis=1)
+    share_LxB = x_LxB / jnp.where(largest_L == 0, 1, largest_L)[:, None]
+    return largest_L * jnp.sqrt(jnp.mean(share_LxB**2, axis=1))
 
 
 def _safe_root(square: Array, rescaled: Callable[[Array], Array]) -> Array:

@@ -5,7 +5,7 @@ import itertools
 import jax.numpy as jnp
 from jax import Array
 
-from tfc_jax.metrics._rows import each, frobenius
+from tfc_jax.metrics._rows import each, frobenius, root_mean_square, stack, unit_rows
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot, Values, on_layers
 
@@ -38,19 +38,17 @@ def compute(snapshot: Snapshot) -> dict[str, Values]:
     """Norms, each (L,) and >= 0, but grad_norm_total (); none underflows down to 1e-37."""
     deltas = snapshot.delta_by_layer
     tensors = (
-        snapshot.features,
         tuple(deltas.values()),
         snapshot.weights,
         snapshot.weight_grads,
         snapshot.updates,
     )
     ends = list(itertools.accumulate(map(len, tensors)))[:-1]
-    norms = jnp.split(frobenius(sum(tensors, ())), ends)
-    feature_L, delta_l, weight_L, grad_L, update_L = norms
+    delta_l, weight_L, grad_L, update_L = jnp.split(frobenius(sum(tensors, ())), ends)
     root_batch = snapshot.labels.shape[0] ** 0.5
     columns: dict[str, Values] = {
-        "feature_norm": feature_L / root_batch,
-        "delta_norm": on_layers(delta_l / root_batch, tuple(deltas), len(feature_L)),
+        "feature_norm": root_mean_square(unit_rows(stack(snapshot.features)).norm),
+        "delta_norm": on_layers(delta_l / root_batch, tuple(deltas), len(weight_L)),
         "weight_norm": weight_L,
         "grad_norm": grad_L,
         "update_ratio": update_L / weight_L,
