@@ -171,7 +171,7 @@ def test_a_deficit_of_1e_10_between_two_rows_is_resolved(make_snapshot: Make) ->
     assert found["feature_deficit"] == pytest.approx(expected, abs=1e-13)  # the documented error
 
 
-@pytest.mark.parametrize(("batch", "n_classes"), [(100, K), (4096, 1)])
+@pytest.mark.parametrize(("batch", "n_classes"), [(100, K), (128, 1), (129, 1), (4096, 1)])
 def test_a_deficit_below_1e_10_in_a_batch_is_resolved(
     make_snapshot: Make, batch: int, n_classes: int
 ) -> None:

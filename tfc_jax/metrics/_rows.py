@@ -24,6 +24,7 @@ from jax.lax import Precision
 # whose normal numbers start at 1.2e-38.
 _SMALL, _LARGE = 1e-24, 1e30
 _SMALL_TENSOR = 64 * 64  # elements
+_SMALL_BATCH = 128  # samples; a mean over so few is off by 5e-14 of its square at most
 _RESCALE = 2.0**75  # brings any normal float32 number where its square is normal
 
 
@@ -76,7 +77,7 @@ def centered(features: UnitRows) -> UnitRows:
     x_LxBxH, norm_LxB, alive_LxB, _ = features
     batch = x_LxBxH.shape[1]
     weight_LxB = alive_LxB / jnp.sum(alive_LxB, axis=1)[:, None]
-    mean_LxH = _matmul(weight_LxB[:, None, :], x_LxBxH)[:, 0]
+    mean_LxH = matmul(weight_LxB[:, None, :], x_LxBxH)[:, 0]
     rows_LxBxH = x_LxBxH - mean_LxH[:, None, :]
     largest_L = jnp.max(norm_LxB, axis=1)
     # Scaling by the largest row keeps the squares in range; what is lost is below the bound.
@@ -103,7 +104,7 @@ def class_sums(unit: UnitRows, classes_KxB: Array) -> Array:
 
     The unit rows themselves are never formed: 1/norm is folded into the small matrix.
     """
-    return _matmul(classes_KxB[None] * unit.inverse[:, None, :], unit.rows)
+    return matmul(classes_KxB[None] * unit.inverse[:, None, :], unit.rows)
 
 
 def pair_cosines(unit: UnitRows, classes_KxB: Array, sums_LxKxH: Array) -> Cosines:
@@ -116,7 +117,7 @@ def pair_cosines(unit: UnitRows, classes_KxB: Array, sums_LxKxH: Array) -> Cosin
       sums_LxKxH: of `class_sums`.
     Error: below 1e-6 in float32 for B <= 4096, K = 10 (test_similarity.py).
     """
-    count_LxK = _matmul(unit.alive, classes_KxB.T)
+    count_LxK = matmul(unit.alive, classes_KxB.T)
     alive_L = jnp.sum(count_LxK, axis=1)
     same_pairs_L = jnp.sum(count_LxK**2, axis=1)
     total_L = jnp.sum(jnp.sum(sums_LxKxH, axis=1) ** 2, axis=1)
@@ -134,21 +135,22 @@ def deficit(unit: UnitRows, sums_LxKxH: Array) -> Array:
     Args:
       sums_LxKxH: of `class_sums`.
     Error: in float32 an absolute 1e-13 for B <= 4096 (test_similarity.py), where the difference
-      1 - cosine would stop near 1e-7. What rounding left in the mean is taken out by the second
-      term (the corrected two-pass sum of squares of Chan, Golub and LeVeque, 1983).
+      1 - cosine would stop near 1e-7. What rounding left in the mean of a large batch is taken out
+      by the second term (the corrected two-pass sum of squares of Chan, Golub and LeVeque, 1983).
     """
     alive_L = jnp.sum(unit.alive, axis=1)
     mean_LxH = _ratio(jnp.sum(sums_LxKxH, axis=1), alive_L[:, None])
     # A select, because XLA then writes the deviations once and sums their squares at full speed;
-    # fused into the sum, the same arithmetic is ten times as slow.
+    # fused into the sum, the same arithmetic is several times as slow.
     deviation_LxBxH = jnp.where(
         unit.alive[:, :, None] == 0,
         0,
         unit.rows * unit.inverse[:, :, None] - mean_LxH[:, None, :],
     )
-    rest_LxH = _matmul(jnp.ones_like(unit.alive)[:, None, :], deviation_LxBxH)[:, 0]
     square_L = jnp.sum(deviation_LxBxH**2, axis=(1, 2))
-    square_L -= _ratio(jnp.sum(rest_LxH**2, axis=1), alive_L)
+    if unit.alive.shape[1] > _SMALL_BATCH:
+        rest_LxH = matmul(jnp.ones_like(unit.alive)[:, None, :], deviation_LxBxH)[:, 0]
+        square_L -= _ratio(jnp.sum(rest_LxH**2, axis=1), alive_L)
     return _ratio(jnp.maximum(square_L, 0), alive_L - 1)
 
 
@@ -237,5 +239,5 @@ def _inverse(x: Array) -> Array:
     return jnp.where(x == 0, 0, 1 / jnp.where(x == 0, 1, x))
 
 
-def _matmul(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=Precision.HIGHEST)
