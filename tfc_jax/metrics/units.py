@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from tfc_jax.metrics._rows import stack, unit_rows
+from tfc_jax.metrics._rows import matmul, stack, unit_rows
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
@@ -21,13 +21,15 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
     _, batch, padded = features.rows.shape
     dtype = features.rows.dtype
     width_L = jnp.array([layer.shape[1] for layer in snapshot.features], dtype)
-    active_LxH = jnp.sum((features.rows > 0).astype(dtype), axis=1)
+    active_LxH = jnp.sum(features.rows > 0, axis=1, dtype=jnp.int32).astype(dtype)
     off_L = jnp.sum((active_LxH == 0).astype(dtype), axis=1) - (padded - width_L)
+    # As a product: two sums in a row would be merged into a second one over all rows.
+    active_L = matmul(active_LxH, jnp.ones(padded, dtype))
     alive_L = jnp.sum(features.alive, axis=1)
     poison_L = 0 * alive_L  # comparisons with NaN are false: a diverged run would look dead
     return {
         "alive": alive_L,
-        "active_fraction": jnp.sum(active_LxH, axis=1) / (batch * width_L) + poison_L,
+        "active_fraction": active_L / (batch * width_L) + poison_L,
         "dead_units": off_L / width_L + poison_L,
         "dead_samples": (batch - alive_L) / batch,
     }
