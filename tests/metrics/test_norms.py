@@ -28,7 +28,7 @@ def snapshot(make_snapshot: Make) -> Snapshot:
     return make_snapshot()
 
 
-@pytest.mark.parametrize("width", [6, 80])  # small matrices are summed together, large ones alone
+@pytest.mark.parametrize("width", [6, 80, 130])  # summed together; alone; rescaled alone
 def test_norms_match_numpy(make_snapshot: Make, width: int) -> None:
     snapshot = make_snapshot(widths=(width, width, width, 3))
     found, root_batch = jax.jit(compute)(snapshot), np.sqrt(24)
@@ -77,6 +77,15 @@ def test_one_tiny_tensor_among_others_keeps_its_digits(snapshot: Snapshot) -> No
     scaled = replace(snapshot, weight_grads=(1e-25 * first, *rest))
     before, after = compute(snapshot)["grad_norm"], compute(scaled)["grad_norm"]
     np.testing.assert_allclose(after, before * np.array([1e-25, 1, 1]), rtol=RTOL)
+
+
+@pytest.mark.parametrize("scale", [1e-35, 1e35])
+def test_a_large_tensor_is_rescaled_alone(make_snapshot: Make, scale: float) -> None:
+    snapshot = make_snapshot(batch=4, widths=(130, 130, 3))
+    first, second, last = snapshot.weight_grads
+    scaled = replace(snapshot, weight_grads=(first, scale * second, last))
+    found = jax.jit(norms.compute)(scaled)["grad_norm"] / np.array([1, scale, 1], np.float32)
+    np.testing.assert_allclose(found, frobenius(snapshot.weight_grads), rtol=RTOL)
 
 
 def test_zero_gradients_and_updates_have_norm_0(snapshot: Snapshot) -> None:

@@ -24,6 +24,7 @@ from jax.lax import Precision
 # whose normal numbers start at 1.2e-38.
 _SMALL, _LARGE = 1e-24, 1e30
 _SMALL_TENSOR = 64 * 64  # elements
+_LARGE_TENSOR = 128 * 128  # elements
 _SMALL_BATCH = 128  # samples; a mean over so few is off by 5e-14 of its square at most
 _RESCALE = 2.0**75  # brings any normal float32 number where its square is normal
 
@@ -164,13 +165,23 @@ def row_norms(rows_LxBxH: Array) -> Array:
 
 
 def frobenius(tensors: Sequence[Array]) -> Array:
-    """Euclidean norms of the tensors: (n,), exact to rounding from 1e-37 to 1e37, else NaN."""
+    """Euclidean norms of the tensors: (n,), exact to rounding from 1e-37 to 1e37, else NaN.
 
+    A tensor that `cond` may read again lives until then. Large ones get one of their own each, so
+    that their memory is free, and in the cache, for the next; small ones share one.
+    """
+    norms: list[Array] = []
+    for large, group in itertools.groupby(tensors, key=lambda x: x.size > _LARGE_TENSOR):
+        norms += [_frobenius([x]) for x in group] if large else [_frobenius(list(group))]
+    norm_n = jnp.concatenate(norms)
+    return norm_n + 0 * norm_n
+
+
+def _frobenius(tensors: Sequence[Array]) -> Array:
     def rescaled(scale_n: Array) -> Array:
         return each(lambda x, s: jnp.sum((x * s) ** 2), tensors, list(scale_n))
 
-    norm_n = _safe_root(each(lambda x: jnp.sum(x**2), tensors), rescaled)
-    return norm_n + 0 * norm_n
+    return _safe_root(each(lambda x: jnp.sum(x**2), tensors), rescaled)
 
 
 def each(function: Callable[..., Array], *columns: Sequence[Array]) -> Array:
