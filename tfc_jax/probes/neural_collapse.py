@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jax.lax import Precision
 
-from tfc_jax.metrics._rows import class_matrix
+from tfc_jax.metrics._rows import class_matrix, matmul
 from tfc_jax.schema import Column
 from tfc_jax.sizes import Sizes
 from tfc_jax.snapshot import ProbeView
@@ -107,7 +106,7 @@ def _classes(feature_NxH: Array, labels_N: Array, n_classes: int) -> Classes:
     scaled_NxH = feature_NxH / jnp.where(largest == 0, 1, largest)
     # A common row cancels in the centred means, but not before it has rounded them.
     rows_NxH = scaled_NxH - jnp.mean(scaled_NxH, axis=0)[None, :]
-    means_KxH = _matmul(members_KxN, rows_NxH) / jnp.maximum(count_K, 1)[:, None]
+    means_KxH = matmul(members_KxN, rows_NxH) / jnp.maximum(count_K, 1)[:, None]
     center_H = jnp.sum(means_KxH, axis=0) / jnp.sum(present_K)
     centred_KxH = present_K[:, None] * (means_KxH - center_H[None, :])
     # Features come rounded, at best to eps/2; a mean of N rows is off by N eps/2 of the largest.
@@ -125,8 +124,8 @@ def _within_over_between(of: Classes) -> tuple[Array, Array]:
     _, size_k, direction_kxH = jnp.linalg.svd(jnp.where(finite, of.centred, 0), full_matrices=False)
     # Errors of K rows change singular values by at most sqrt(K) times the longest (Weyl).
     is_kept_k = size_k > jnp.sum(of.present) ** 0.5 * of.rounding
-    deviation_NxH = of.rows - _matmul(of.members.T, of.means)
-    energy_k = jnp.mean(_matmul(deviation_NxH, direction_kxH.T) ** 2, axis=0)
+    deviation_NxH = of.rows - matmul(of.members.T, of.means)
+    energy_k = jnp.mean(matmul(deviation_NxH, direction_kxH.T) ** 2, axis=0)
     ratio_k = jnp.where(is_kept_k, energy_k / jnp.where(is_kept_k, size_k, 1) ** 2, 0)
     return jnp.sum(ratio_k), finite & jnp.any(is_kept_k)
 
@@ -142,7 +141,7 @@ def _equiangular(of: Classes) -> Array:
     unit_KxH = of.centred / jnp.where(norm_K == 0, 1, norm_K)[:, None]
     n_present = jnp.sum(of.present)
     pair_KxK = of.present[:, None] * of.present[None, :] * (1 - jnp.eye(len(of.present)))
-    gap_KxK = jnp.abs(_matmul(unit_KxH, unit_KxH.T) + 1 / (n_present - 1))
+    gap_KxK = jnp.abs(matmul(unit_KxH, unit_KxH.T) + 1 / (n_present - 1))
     return jnp.sum(pair_KxK * gap_KxK) / jnp.sum(pair_KxK)
 
 
@@ -154,7 +153,7 @@ def _self_duality(of: Classes, weight_KxH: Array) -> Array:
 
 def _disagreement(of: Classes, logits_NxK: Array) -> Array:
     square_K = jnp.sum(of.means**2, axis=1)
-    distance_NxK = square_K[None, :] - 2 * _matmul(of.rows, of.means.T)
+    distance_NxK = square_K[None, :] - 2 * matmul(of.rows, of.means.T)
     distance_NxK = jnp.where(of.present[None, :] > 0, distance_NxK, jnp.inf)
     differs_N = jnp.argmin(distance_NxK, axis=1) != jnp.argmax(logits_NxK, axis=1)
     return jnp.mean(differs_N.astype(of.rows.dtype))
@@ -168,6 +167,3 @@ def _at_norm_one(x: Array) -> Array:
 def _norms(rows: Array) -> Array:
     return jnp.sqrt(jnp.sum(rows**2, axis=1))
 
-
-def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=Precision.HIGHEST)
