@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -113,3 +114,16 @@ def test_a_worker_sees_its_own_device_alone() -> None:
     cpu = worker_environment("cpu", 5)
     assert (cpu["TFC_CORE"], cpu["PJRT_NPROC"], cpu["JAX_PLATFORMS"]) == ("5", "1", "cpu")
     assert worker_environment("tpu", 0) == {"JAX_PLATFORMS": "tpu,cpu"}
+
+
+def test_a_worker_can_be_imported_before_jax_has_looked_for_devices() -> None:
+    """Threads started at import would not be pinned to the worker's core."""
+    code = (
+        "import tfc_jax.worker, jax\n"
+        "jax.config.update('jax_num_cpu_devices', 3)  # refused once there is a backend\n"
+        "print(len(jax.devices()))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert answer.stdout.split() == ["3"]

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -148,4 +147,4 @@ def _replaced(tree: Any, path: Path, leaf: Array) -> Any:
 
 
 # Where only shapes matter.
-_ANY = jax.tree.map(np.asarray, Hyper.of(Run()))
+_ANY = Hyper.of(Run())

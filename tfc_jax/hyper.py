@@ -41,21 +41,23 @@ class Hyper:
 
     @classmethod
     def of(cls, run: Run, dtype: Any = np.float32) -> "Hyper":
-        """Returns the traced keys of one run; numbers that are not whole have this dtype."""
+        """Returns the traced keys of one run; numbers that are not whole have this dtype.
+
+        NumPy arrays: a worker may be asked before it has pinned itself and started JAX.
+        """
         return jax.tree.map(lambda a: a[0], cls.stacked([run], dtype))
 
     @classmethod
     def stacked(cls, runs: Sequence[Run], dtype: Any = np.float32) -> "Hyper":
         """Returns the traced keys of several runs, each (R,)."""
         rows = [_numbers(run) for run in runs]
-        return cls(
-            **{
-                field.name: jnp.asarray(
-                    np.array([row[field.name] for row in rows], _INTEGERS.get(field.name, dtype))
-                )
-                for field in fields(cls)
-            }
-        )
+        columns: dict[str, Any] = {
+            field.name: np.array(
+                [row[field.name] for row in rows], _INTEGERS.get(field.name, dtype)
+            )
+            for field in fields(cls)
+        }
+        return cls(**columns)
 
     def momentum_at(self, step: Array) -> Array:
         """Momentum of the update from `step` to `step` + 1.

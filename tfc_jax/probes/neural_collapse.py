@@ -166,4 +166,3 @@ def _at_norm_one(x: Array) -> Array:
 
 def _norms(rows: Array) -> Array:
     return jnp.sqrt(jnp.sum(rows**2, axis=1))
-
