@@ -2,7 +2,9 @@
 
 An intervention changes weights and nothing else: biases, norms, running statistics and the buffers
 of the optimizer stay, momentum of sgd included. All layers that it acts on change together, judged
-by the network before it. Units and directions of a layer l are those of W_l, (fan_in, fan_out).
+by the network before it, in evaluation mode. Units and directions of a layer l are those of W_l,
+(fan_in, fan_out); of a recurrent layer that is the map of its input, all gates side by side, and
+its map of the state stays.
 """
 
 from collections.abc import Callable
@@ -96,7 +98,8 @@ def sham(moment: Moment) -> Kernels:
 def remove_feature_mean(moment: Moment) -> Kernels:
     """The weights that read layer l lose the direction m of its mean feature: W - m m^T W.
 
-    These are W_{l+1}. Needs layer l + 1 dense; the others stay.
+    These are W_{l+1}. Needs layer l + 1 dense; the others stay. Around a residual block the mean
+    passes on as it was.
     """
     changed = list(moment.kernels)
     for layer, feature_NxH in enumerate(moment.features[:-1], start=1):
@@ -160,23 +163,24 @@ def without(kernel: Array, direction: Array) -> Array:
 def without_random(kernel: Array, key: Array) -> Array:
     """W without random orthonormal directions that hold |v^T W|^2, v the common direction.
 
-    Directions of the smaller space, inputs or outputs, are taken away one after another, the last
-    one in part. The common direction comes last: it is touched only where all the others together
-    hold less than it does.
+    Random directions of the smaller space, inputs or outputs (the larger would need a basis of
+    thousands), are taken away one after another, the last one in part, until as much of |W|^2 is
+    gone. None is favoured: on average all directions, the common one too, lose the same share. A
+    common direction that holds half of |W|^2 costs half of all directions.
     Error: |W|^2 - |W'|^2 is |v^T W|^2 to a few min(fan_in, fan_out) eps |W|^2.
     """
     largest = jnp.max(jnp.abs(kernel))
     scale = jnp.where(largest == 0, 1, largest)  # energies are squares and may leave float32
-    scaled, top = kernel / scale, common_direction(kernel)
-    energy = jnp.sum((top.inward @ scaled) ** 2)
+    scaled = kernel / scale
+    energy = jnp.sum((common_direction(kernel).inward @ scaled) ** 2)
     if kernel.shape[0] <= kernel.shape[1]:
-        return kernel - scale * _random_part(scaled, top.inward, energy, key)
-    return kernel - scale * _random_part(scaled.T, top.outward, energy, key).T
+        return kernel - scale * _random_part(scaled, energy, key)
+    return kernel - scale * _random_part(scaled.T, energy, key).T
 
 
-def _random_part(matrix: Array, last: Array, energy: Array, key: Array) -> Array:
+def _random_part(matrix: Array, energy: Array, key: Array) -> Array:
     """What of a matrix (n, m) lies in random directions of n dimensions and holds `energy`."""
-    basis = _random_basis(last, key)
+    basis = random_basis(matrix.shape[0], key, matrix.dtype)
     parts = basis.T @ matrix
     energies = jnp.sum(parts**2, axis=1)
     left = jnp.maximum(energy - (jnp.cumsum(energies) - energies), 0)
@@ -184,9 +188,7 @@ def _random_part(matrix: Array, last: Array, energy: Array, key: Array) -> Array
     return basis @ ((1 - jnp.sqrt(1 - share))[:, None] * parts)
 
 
-def _random_basis(last: Array, key: Array) -> Array:
-    """An orthonormal basis, columns (n, n), random but for its last column, a unit vector or 0."""
-    n = len(last)
-    draw = jax.random.normal(key, (n, n - 1), last.dtype)
-    basis, _ = jnp.linalg.qr(jnp.column_stack([last, draw]))
-    return jnp.roll(basis, -1, axis=1)
+def random_basis(n: int, key: Array, dtype: jnp.dtype) -> Array:
+    """A random orthonormal basis, columns (n, n)."""
+    basis, _ = jnp.linalg.qr(jax.random.normal(key, (n, n), dtype))
+    return basis
