@@ -310,6 +310,7 @@ def test_every_contradiction_has_an_example() -> None:
         {"intervention": "sham", "intervene_at": 999, "intervene_layer": 4},
         {"intervention": "rescale", "intervene_at": 5, "intervene_value": 2.0},
         MOMENTUM | {"momentum_dtype": "bfloat16"},
+        {"intervene_at": 5, "momentum_dtype": "bfloat16"},  # its control arm
     ],
 )
 def test_sensible_runs_contradict_nothing(changed: dict) -> None:

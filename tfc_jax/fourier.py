@@ -1,8 +1,11 @@
 """Fourier features of the inputs: sines and cosines in place of coordinates."""
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+
+from tfc_jax.draws import normal
+
+_SEED = 5
 
 
 def lift(x_BxD: Array, n_frequencies: int) -> Array:
@@ -20,5 +23,4 @@ def lift(x_BxD: Array, n_frequencies: int) -> Array:
 def _frequencies(n_inputs: int, n_frequencies: int, dtype: jnp.dtype) -> Array:
     if n_inputs == 1:
         return jnp.arange(1, n_frequencies + 1, dtype=dtype)[None, :]
-    draws = np.random.Generator(np.random.PCG64(0)).standard_normal((n_inputs, n_frequencies))
-    return jnp.asarray(draws, dtype)
+    return jnp.asarray(normal(_SEED, (n_inputs, n_frequencies)), dtype)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field, TypeAdapter
 
@@ -29,7 +29,7 @@ from tfc_jax.keytypes import (
     one_of,
 )
 
-INTERVENTIONS = (
+Intervention = Literal[
     "none",
     "remove_common_direction",
     "remove_feature_mean",
@@ -37,7 +37,8 @@ INTERVENTIONS = (
     "reinit_dead",
     "enable_momentum",
     "sham",
-)
+]
+INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
 Dataset = Annotated[Text, *one_of(data.available(), data.is_known)]
 _models = registry.names("models")
 Architecture = Annotated[Text, *one_of(_models, _models.__contains__)]
@@ -169,15 +170,7 @@ class Run:
         Info("", "Fixes initial directions, batch order and label noise.", traced=True),
     ] = 0
     intervention: Annotated[
-        Literal[
-            "none",
-            "remove_common_direction",
-            "remove_feature_mean",
-            "rescale",
-            "reinit_dead",
-            "enable_momentum",
-            "sham",
-        ],
+        Intervention,
         Info("", "What is done to the network once, at step intervene_at.", traced=True),
     ] = "none"
     intervene_at: Annotated[
@@ -266,7 +259,7 @@ CONTRADICTIONS = (
     ),
     (
         "momentum_dtype != 'float32' and (optimizer == 'adam' or momentum == 0 and "
-        "intervention != 'enable_momentum')",
+        "intervene_at == null)",
         "momentum_dtype has no effect without momentum: leave it at float32",
     ),
     (

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-_SEED = 0
+from tfc_jax.draws import normal
+
+_SEED = 6
 
 
 class TopDirection(NamedTuple):
@@ -27,7 +29,7 @@ class TopDirection(NamedTuple):
 
 def start(matrix: Array) -> Array:
     """A fixed random unit vector (fan_in,) to begin with."""
-    draw = np.random.default_rng(_SEED).standard_normal(matrix.shape[0])
+    draw = normal(_SEED, (matrix.shape[0],))
     return jnp.asarray(draw / np.linalg.norm(draw), matrix.dtype)
 
 

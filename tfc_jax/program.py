@@ -234,7 +234,7 @@ class Program:
             weights=net.kernels(carry.params),
             params=carry.params,
             train_loss=lambda params: data_loss(network.run.loss, outputs(train, params), labels),
-            outputs=lambda x: outputs(net.inputs(x)),
+            outputs=lambda raw: outputs(net.inputs(data.scaled(raw))),
             loss=network.run.loss,
             n_classes=network.n_classes,
         )

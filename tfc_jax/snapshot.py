@@ -97,7 +97,7 @@ class ProbeView:
       weights: (fan_in, fan_out) of W_l, per layer.
       params: all trained numbers.
       train_loss: data loss of the training samples as a function of `params`: ().
-      outputs: logits as a function of scaled inputs (n, D).
+      outputs: logits as a function of inputs (n, D) as the data set has them, not yet scaled.
       loss: the `loss` key.
       n_classes: K; 0 for regression.
     """

@@ -8,8 +8,8 @@ from numpy.polynomial import hermite_e
 
 from tfc_jax import data
 from tfc_jax.data import Dataset
-from tfc_jax.data._draws import directions
 from tfc_jax.data.single_index import target
+from tfc_jax.draws import directions
 from tfc_jax.errors import InputError
 
 COUNTS = list(range(1, 9))

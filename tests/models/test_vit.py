@@ -261,8 +261,9 @@ def test_what_does_not_fit_is_named_once() -> None:
     for norm in ("none", "batch"):
         (found,) = vit.misfits(replace(PLAIN, norm=norm), SHAPE)
         assert found.startswith(f"norm: {norm} came, but vit is built with layer norm")
-    (found,) = vit.misfits(replace(PLAIN, depth=1), SHAPE)
-    assert found.startswith("depth: 1 came, but vit has a patch embedding")
+    for depth in (1, 2):
+        (found,) = vit.misfits(replace(PLAIN, depth=depth), SHAPE)
+        assert found.startswith(f"depth: {depth} came, but vit has a block between")
     (found,) = vit.misfits(replace(PLAIN, init="structured"), SHAPE)
     assert found.startswith("init: structured came, but it is for architecture mlp")
     for shape in ((64,), (29, 29, 1)):

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfc_jax.data._dataset import Dataset
 from tfc_jax.data._difficulty import whole_within
-from tfc_jax.data._draws import rounded, uniform
+from tfc_jax.draws import rounded, uniform
 
 NAMES = ("checkerboard",)
 DIFFICULTY = "It is k of a board of k x k cells: a whole number from 2 to 1000; default 4."

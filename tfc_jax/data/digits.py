@@ -3,8 +3,8 @@
 import numpy as np
 
 from tfc_jax.data._dataset import Dataset
-from tfc_jax.data._draws import order
 from tfc_jax.data._state import State
+from tfc_jax.draws import order
 
 NAMES = ("digits",)
 _MAX_VALUE = 16

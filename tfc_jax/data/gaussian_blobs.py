@@ -4,7 +4,7 @@ import numpy as np
 
 from tfc_jax.data._dataset import Dataset
 from tfc_jax.data._difficulty import within
-from tfc_jax.data._draws import directions, normal
+from tfc_jax.draws import directions, normal
 
 NAMES = ("gaussian_blobs",)
 DIFFICULTY = (

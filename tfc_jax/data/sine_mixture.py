@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfc_jax.data._dataset import Dataset
-from tfc_jax.data._draws import order, rounded
+from tfc_jax.draws import order, rounded
 
 NAMES = ("sine_mixture",)
 _SEED = 3

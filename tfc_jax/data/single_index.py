@@ -4,7 +4,7 @@ import numpy as np
 
 from tfc_jax.data._dataset import Dataset
 from tfc_jax.data._difficulty import whole_within
-from tfc_jax.data._draws import directions, normal, rounded
+from tfc_jax.draws import directions, normal, rounded
 
 NAMES = ("single_index",)
 DIFFICULTY = (

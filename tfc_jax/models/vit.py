@@ -168,7 +168,7 @@ def misfits(run: Run, input_shape: Shape) -> list[str]:
     """Returns what keys and inputs do not fit this architecture, one sentence each."""
     found = [
         *_misfits.flat_inputs(run, input_shape),
-        *_misfits.depth_below(run, 2, "has a patch embedding below its head"),
+        *_misfits.depth_below(run, 3, "has a block between its patch embedding and its head"),
         *_misfits.structured(run),
     ]
     if len(input_shape) == 3 and grid(input_shape) == 1:

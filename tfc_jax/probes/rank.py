@@ -11,7 +11,9 @@ from tfc_jax.snapshot import ProbeView
 
 EPSILONS = {"1em2": 1e-2, "1em4": 1e-4, "1em6": 1e-6, "1em8": 1e-8}
 _GRAM = "Eigenvalues of the Gram matrix mean_i phi_a(x_i) phi_b(x_i) of a layer's units"
-_INTEGRAL = "Eigenvalues of the Gram matrix int phi_a phi_b dx over the range of the probe's inputs"
+_INTEGRAL = (
+    "Eigenvalues of the Gram matrix int phi_a phi_b dx over the range of the probe's scaled inputs"
+)
 
 
 def _counts(kind: str, what: str, above: str) -> tuple[Column, ...]:

@@ -16,7 +16,8 @@ COLUMNS = (
         "probe",
         "outputs",
         "Mean absolute third difference of the outputs along both axes of a 48 x 48 grid on "
-        "[-1, 1]^2, not divided by its spacing; null unless inputs are two-dimensional",
+        "[-1, 1]^2 of the data set's inputs, not divided by its spacing; null unless these are "
+        "two-dimensional",
     ),
     Column(
         "v3_std",
