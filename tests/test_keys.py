@@ -277,6 +277,10 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("intervene_value is for", {"intervention": "sham", "intervene_at": 5, "intervene_value": 0.5}),
     ("intervene_value < 1", MOMENTUM | {"intervene_value": 1.0}),
     ("turns on the momentum of sgd", MOMENTUM | {"momentum": 0.5}),
+    ("turns on the momentum of sgd", MOMENTUM | {"optimizer": "adam"}),
+    ("intervene_layer has no effect", {"intervene_layer": 0}),
+    ("give intervene_value", MOMENTUM | {"intervene_value": None}),
+    ("intervene_value is for", {"intervene_at": 5, "intervene_value": 0.5}),
     ("acts on all weights", MOMENTUM | {"intervene_layer": 2}),
     ("residual_alpha has no effect", {"residual_alpha": 0.5}),
 ]
@@ -307,6 +311,7 @@ def test_every_contradiction_has_an_example() -> None:
         {"depth": 1, "width": 1, "activation": "tanh"},
         {"target_params": 2000, "depth": 9},
         {"intervene_at": 0},
+        {"intervene_at": 5, "intervene_layer": 0},
         {"intervention": "sham", "intervene_at": 999, "intervene_layer": 4},
         {"intervention": "rescale", "intervene_at": 5, "intervene_value": 2.0},
         MOMENTUM | {"momentum_dtype": "bfloat16"},
