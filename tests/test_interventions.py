@@ -14,13 +14,17 @@ import pytest
 from jax import stages
 
 from tests.sweeps import BASE, make_sweep
+from tfc_jax import registry
 from tfc_jax.errors import InputError
 from tfc_jax.functional import Functional, Tree
 from tfc_jax.hyper import Hyper
 from tfc_jax.interventions import (
     ARMS,
+    Moment,
     common_direction,
     intervene,
+    remove_common_direction,
+    rescale,
 )
 from tfc_jax.keys import INTERVENTIONS, Run
 from tfc_jax.models import mlp
@@ -308,3 +312,22 @@ def test_layers_that_are_not_dense_are_left_as_they_are(
     net = Functional(replace(NET.network, run=replace(RUN, scaling="none")))  # compiled anew
     before, after = changed(arm(name, 0), with_dead_units(), net)
     assert_only({2, 4}, before, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_the_weights_of_a_layer_of_every_architecture_can_be_changed(name: str) -> None:
+    example = registry.module("models", name).EXAMPLE
+    run = arm("rescale", layer=2, value=0.5, **{"norm": "none", "bias": False} | example)
+    run = replace(run, architecture=name)
+    net = Functional(Network(run, (8, 8, 1), K, K))
+    params, state = jax.jit(net.init)(Hyper.of(run))
+    moment = Moment(net, params, state, Hyper.of(run), jnp.asarray(X))
+    for removal in (rescale, remove_common_direction):
+        after = net.with_kernels(params, removal(moment))
+        pairs = zip(net.kernels(params), net.kernels(after), strict=True)
+        for layer, (old, new) in enumerate(pairs, start=1):
+            assert np.array_equal(old, new) == (layer != 2)
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, after)
+        leaves = zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True)
+        assert sum(not np.array_equal(old, new) for old, new in leaves) == 1
