@@ -24,7 +24,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.keys import Run
 from tfc_jax.launch import Options, launch, started_packs
 from tfc_jax.layout import Folder
-from tfc_jax.plan import pack_id
+from tfc_jax.pack import pack_id
 from tfc_jax.record import Record
 from tfc_jax.results import Results
 from tfc_jax.schema import Column

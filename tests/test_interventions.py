@@ -29,7 +29,8 @@ from tfc_jax.interventions import (
 from tfc_jax.keys import INTERVENTIONS, Run
 from tfc_jax.models import mlp
 from tfc_jax.network import Network
-from tfc_jax.plan import make_plan, program_key
+from tfc_jax.pack import program_key
+from tfc_jax.plan import make_plan
 from tfc_jax.sampling import REDRAW
 
 EPS = float(np.finfo(np.float32).eps)

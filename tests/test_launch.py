@@ -28,7 +28,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import started_packs
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
-from tfc_jax.plan import pack_id
+from tfc_jax.pack import pack_id
 from tfc_jax.results import open_results
 from tfc_jax.status import read_status
 from tfc_jax.store import PackStore

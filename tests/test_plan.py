@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from tests.sweeps import make_sweep
-from tfc_jax import plan, timetable
+from tfc_jax import timetable
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.launch import Options, plan_sweep
 from tfc_jax.layout import Folder
-from tfc_jax.plan import Pack, Plan, StartedPack, make_plan, pack_id
+from tfc_jax.pack import LANE_BUDGET_BYTES, SCHEDULES, WIDTH_LIMITS, Pack, pack_id
+from tfc_jax.plan import Plan, StartedPack, make_plan
+from tfc_jax.pricing import values_stored
 
-WIDTHS = plan.WIDTH_LIMITS["cpu"]
+WIDTHS = WIDTH_LIMITS["cpu"]
 
 
 def started(pack: Pack, steps_done: int = 60, **fields: Any) -> StartedPack:
@@ -157,14 +159,14 @@ def test_the_default_width_fills_the_declared_budget(
 ) -> None:
     sweep = make_sweep(tmp_path, base={"width": width, "momentum": 0.5}, grid={}, seeds=1)
     pack = make_plan(sweep, platform=platform).packs[0]
-    low, high = plan.WIDTH_LIMITS[platform]
+    low, high = WIDTH_LIMITS[platform]
     lane = pack.program.lane_bytes(sweep.record)
-    budget = plan.LANE_BUDGET_BYTES[platform]
+    budget = LANE_BUDGET_BYTES[platform]
     assert pack.width & (pack.width - 1) == 0
     assert low <= pack.width <= high
     assert pack.width == low or pack.width * lane <= budget
     assert pack.width == high or 2 * pack.width * lane > budget
-    assert pack.schedule == plan.SCHEDULES[platform]
+    assert pack.schedule == SCHEDULES[platform]
 
 
 def test_a_lane_holds_parameters_gradients_update_momentum_activations_and_records(
@@ -250,4 +252,4 @@ def test_stored_values_are_counted_as_they_are_written(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path)
     network = cut(sweep).packs[0].program.network
     # three columns of every step; four of a probe at steps 0, 20, 40, 60
-    assert plan.values_stored(sweep.record, 60, network) == 3 * 60 + 4 * 4
+    assert values_stored(sweep.record, 60, network) == 3 * 60 + 4 * 4

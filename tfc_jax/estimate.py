@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tfc_jax.plan import SPEEDS, Pack, Plan
+from tfc_jax.pack import Pack
+from tfc_jax.plan import Plan
+from tfc_jax.pricing import SPEEDS
 from tfc_jax.progress import duration
 
 HEADINGS = (

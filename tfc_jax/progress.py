@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from tfc_jax.plan import Pack, Plan
+from tfc_jax.pack import Pack
+from tfc_jax.plan import Plan
 
 PLAIN_SECONDS = 15.0
 

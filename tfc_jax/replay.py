@@ -16,7 +16,8 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import Options, started_packs, worker_settings
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
-from tfc_jax.plan import StartedPack, pack_id
+from tfc_jax.pack import pack_id
+from tfc_jax.plan import StartedPack
 from tfc_jax.results import Results
 from tfc_jax.schema import result_columns
 from tfc_jax.task import Task

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfc_jax.config import Sweep
 from tfc_jax.keys import Run
-from tfc_jax.plan import Pack
+from tfc_jax.pack import Pack
 from tfc_jax.record import PerDecade, Record
 from tfc_jax.timetable import Schedule
 

@@ -29,7 +29,7 @@ from tfc_jax.committer import Committer, Report
 from tfc_jax.engine import PackEngine
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
-from tfc_jax.plan import ProgramPlan
+from tfc_jax.pack import ProgramPlan
 from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data

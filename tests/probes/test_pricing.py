@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps import make_sweep
-from tfc_jax import plan, registry
+from tfc_jax import registry
 from tfc_jax.config import Sweep
 from tfc_jax.estimate import program_rows
 from tfc_jax.plan import Plan, make_plan
+from tfc_jax.pricing import values_per_look, values_stored
 from tfc_jax.schema import MOST_UNITS, result_columns
 
 L, H, K = 4, 16, 10
@@ -71,17 +72,17 @@ def test_a_look_holds_its_columns_times_its_rows(sweep: Sweep) -> None:
         record = replace(sweep.record, probes=(name,))
         columns = result_columns(record)
         expected = sum(rows[t] * len(columns.get(t, ())) for t in rows)
-        assert plan.values_per_look(record, network) == expected > 0
+        assert values_per_look(record, network) == expected > 0
         per_step = 3 * 60
-        assert plan.values_stored(record, 60, network) == per_step + 4 * expected
+        assert values_stored(record, 60, network) == per_step + 4 * expected
 
 
 def test_networks_without_hidden_units_and_regressions_have_their_rows(sweep: Sweep) -> None:
     network, record = planned(sweep).packs[0].program.network, sweep.record
     record = replace(record, probes=("salient",))
     flat = replace(network, run=replace(network.run, depth=1))
-    assert plan.values_per_look(record, flat) == 3 * K * 2 * K
+    assert values_per_look(record, flat) == 3 * K * 2 * K
     regression = replace(network, n_outputs=1, n_classes=0)
-    assert plan.values_per_look(record, regression) == 3 * H * 20
+    assert values_per_look(record, regression) == 3 * H * 20
     wide = replace(network, run=replace(network.run, width=MOST_UNITS + 1))
-    assert plan.values_per_look(record, wide) == 3 * MOST_UNITS * 2 * K
+    assert values_per_look(record, wide) == 3 * MOST_UNITS * 2 * K
