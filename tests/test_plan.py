@@ -13,11 +13,13 @@ from tfc_jax import timetable
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
+from tfc_jax.estimate import program_rows
 from tfc_jax.launch import Options, plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.pack import LANE_BUDGET_BYTES, SCHEDULES, WIDTH_LIMITS, Pack, pack_id
 from tfc_jax.plan import Plan, StartedPack, make_plan
 from tfc_jax.pricing import values_stored
+from tfc_jax.progress import _title
 
 WIDTHS = WIDTH_LIMITS["cpu"]
 
@@ -232,6 +234,31 @@ def test_structured_initialisation_needs_one_dimensional_inputs(tmp_path: Path) 
     base = {"init": "structured", "bias": True}
     with pytest.raises(InputError, match="structured needs one-dimensional inputs"):
         cut(make_sweep(tmp_path, base=base))
+
+
+def test_a_width_that_target_params_finds_must_not_contradict_the_norm(tmp_path: Path) -> None:
+    def refused(norm: str, target: int) -> str:
+        base = {"dataset": "checkerboard", "depth": 2, "target_params": target, "norm": norm}
+        base |= {"width": 128}  # the default, which target_params asks for
+        try:
+            cut(make_sweep(tmp_path, base=base, grid={}))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    # Width H has 2 H + 2 H weights, and a norm 2 H scales and shifts: 12 is width 2, 4 is width 1.
+    assert refused("layer", 12) == refused("none", 4) == ""
+    for part in ("target_params: 8 came", "checkerboard the width 1,", "it needs width >= 2."):
+        assert part in refused("layer", 8)
+
+
+def test_plans_and_progress_show_the_width_that_is_built(tmp_path: Path) -> None:
+    base = {"dataset": "checkerboard", "target_params": 2000, "width": 128}
+    found = cut(make_sweep(tmp_path, base=base, grid={"depth": [3, 6]}, seeds=1))
+    # (2 + 2) H + (depth - 2) H^2 weights: 2,021 and 2,024, nearer than at the next widths.
+    expected = ["checkerboard mlp 3x43", "checkerboard mlp 6x22"]
+    assert [row["what"] for row in program_rows(found, 1, measure=False)] == expected
+    assert [_title(pack).split("  ")[-1] for pack in found.packs] == expected
 
 
 def test_changed_data_are_refused_and_untouched_packs_do_not_matter(sweep: Sweep) -> None:

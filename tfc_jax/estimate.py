@@ -47,13 +47,13 @@ def summary(plan: Plan, n_workers: int) -> str:
 
 def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> list[str]:
     record, steps = plan.sweep.record, plan.sweep.steps
-    first, run = packs[0], packs[0].program.run
+    first = packs[0]
     n_runs = sum(len(pack.runs) for pack in packs)
     seconds = _seconds(packs, plan, n_workers)
     size = sum(pack.disk_bytes(record, steps) for pack in packs)
     return [
         program_id,
-        f"{run.dataset} {run.architecture} {run.depth}x{run.width}",
+        first.program.title,
         str(n_runs),
         str(len(packs)),
         str(first.width),

@@ -58,6 +58,12 @@ class ProgramPlan:
         return self.network.sizes
 
     @property
+    def title(self) -> str:
+        """Data set, architecture, depth and the width that is built."""
+        built = self.network.run
+        return f"{built.dataset} {built.architecture} {built.depth}x{built.width}"
+
+    @property
     def step_flops(self) -> float:
         """Arithmetic of one bare step of one run."""
         return self.run.batch_size * self.sizes.flops_per_sample

@@ -13,7 +13,8 @@ from tfc_jax import data
 from tfc_jax.config import Sweep
 from tfc_jax.data import Dataset
 from tfc_jax.errors import InputError
-from tfc_jax.keys import Run
+from tfc_jax.expression import parse
+from tfc_jax.keys import CONTRADICTIONS, KINDS, Run
 from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, program_key
 from tfc_jax.timetable import Schedule
 
@@ -180,11 +181,26 @@ def _misfits(runs: Sequence[Run], program: ProgramPlan) -> Iterator[str]:
         yield f"loss: cross_entropy came, but {run.dataset} is a regression. Use loss: mse."
     if any(r.label_noise for r in runs) and not dataset.n_classes:
         yield f"label_noise: {run.dataset} is a regression and has no labels. Use label_noise: 0."
+    yield from _contradictions_of_width(run, program.network.run)
     architecture = program.network.architecture
     misfits: list[str] = architecture.misfits(run, program.network.input_shape)
     yield from misfits
     if not misfits:
         yield from _beyond_dense(runs, architecture.dense_layers(run))
+
+
+def _contradictions_of_width(asked: Run, built: Run) -> Iterator[str]:
+    """What the width that `target_params` found contradicts; a sweep is read before it is known."""
+    if asked.target_params is None:
+        return
+    for when, why in CONTRADICTIONS:
+        condition = parse(when, KINDS)
+        if "width" in condition.names and condition.matches(lambda name: getattr(built, name)):
+            yield (
+                f"target_params: {asked.target_params} came, which gives {asked.architecture} of "
+                f"depth {asked.depth} on {asked.dataset} the width {built.width}, but {why}. Use "
+                f"another target_params or depth."
+            )
 
 
 def _beyond_dense(runs: Iterable[Run], dense: Container[int]) -> Iterator[str]:

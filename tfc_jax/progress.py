@@ -135,8 +135,4 @@ def duration(seconds: float) -> str:
 
 
 def _title(pack: Pack) -> str:
-    run = pack.program.run
-    return (
-        f"pack {pack.id}  {len(pack.runs)} runs  "
-        f"{run.dataset} {run.architecture} {run.depth}x{run.width}"
-    )
+    return f"pack {pack.id}  {len(pack.runs)} runs  {pack.program.title}"
