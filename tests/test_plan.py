@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.sweeps import make_sweep
-from tfc_jax import timetable
+from tfc_jax import registry, timetable
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
@@ -273,6 +273,17 @@ def test_work_is_counted_from_the_last_commit_on(sweep: Sweep) -> None:
     assert half.flops(record, 60) == pytest.approx(pack.flops(record, 60) / 2)
     assert replace(pack, steps_done=60).flops(record, 60) == 0
     assert pack.flops(record, 60) == 3 * 60 * pack.program.step_flops
+
+
+def test_measured_steps_cost_what_their_families_declare(sweep: Sweep) -> None:
+    pack, families = cut(sweep).packs[0], ("norms", "units")
+    record = replace(sweep.record, metrics=families)  # every 2
+    shares = sum(registry.module("metrics", name).COST for name in families)
+    step = 3 * pack.program.step_flops
+    assert pack.training_flops(record, 60) == pytest.approx(step * (60 + 30 * shares))
+    half = replace(pack, steps_done=30)
+    assert half.training_flops(record, 60) == pytest.approx(step * (30 + 15 * shares))
+    assert pack.training_flops(replace(record, metrics=()), 60) == step * 60
 
 
 def test_stored_values_are_counted_as_they_are_written(tmp_path: Path) -> None:

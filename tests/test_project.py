@@ -255,4 +255,5 @@ def test_the_example_metric_of_the_guide_computes(tmp_path: Path) -> None:
     metric = runpy.run_path(str(tmp_path / "zeros.py"))
     shares = metric["compute"](SimpleNamespace(weights=(jnp.eye(2), jnp.ones((2, 4)))))
     assert {column.name for column in metric["COLUMNS"]} == shares.keys()
+    assert 0 < metric["COST"] < 3
     assert shares["zero_weights"].tolist() == [0.5, 0.0]

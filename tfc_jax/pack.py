@@ -11,9 +11,9 @@ from tfc_jax.keys import Run
 from tfc_jax.network import Network
 from tfc_jax.pricing import (
     FLOAT_BYTES,
-    METRICS_COST,
     SPEEDS,
     STORED_BYTES_PER_VALUE,
+    metrics_cost,
     n_looks,
     values_per_chunk,
     values_per_look,
@@ -146,8 +146,8 @@ class Pack:
 
     def training_flops(self, record: Record, steps: int) -> float:
         """Arithmetic of the steps that are missing."""
-        measured = len(record.measured_steps(self.steps_done, steps)) if record.metrics else 0
-        equivalent = (steps - self.steps_done) + METRICS_COST * measured
+        measured = len(record.measured_steps(self.steps_done, steps))
+        equivalent = (steps - self.steps_done) + metrics_cost(record) * measured
         return len(self.runs) * self.program.step_flops * max(equivalent, 0)
 
     def probe_flops(self, record: Record, steps: int) -> float:

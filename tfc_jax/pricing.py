@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfc_jax import timetable
+from tfc_jax import registry, timetable
 from tfc_jax.network import Network
 from tfc_jax.record import Record
 from tfc_jax.schema import (
@@ -32,8 +32,14 @@ SPEEDS = {
     "gpu": Speed(1e-4, 5e-5, 2e13, 30.0),
     "tpu": Speed(1e-4, 5e-5, 4e13, 30.0),
 }
-# Measured share of a bare step that the default metric families add to a measured one.
-METRICS_COST = 0.5
+
+
+def metrics_cost(record: Record) -> float:
+    """Share of a bare step that the metrics add to a measured one, by their own declarations.
+
+    Measured where bench/metrics.py says; narrower networks pay more of a step, wider ones less.
+    """
+    return sum(registry.module("metrics", name).COST for name in record.metrics)
 
 
 def n_looks(record: Record, steps: int) -> int:

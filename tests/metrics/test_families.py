@@ -86,6 +86,13 @@ def test_columns_say_what_they_are(family: str) -> None:
         assert len(column.meaning) > 10
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_says_what_share_of_a_bare_step_it_costs(family: str) -> None:
+    cost = registry.module("metrics", family).COST
+    assert isinstance(cost, float)
+    assert 0 < cost < 3
+
+
 def test_no_column_belongs_to_two_families() -> None:
     names = [column.name for f in FAMILIES for column in registry.module("metrics", f).COLUMNS]
     assert len(names) == len(set(names))

@@ -8,6 +8,8 @@ from tfc_jax.snapshot import Snapshot
 
 _OF = "of the gradients of two distinct samples' losses with respect to their own features"
 
+COST = 0.09  # share of a bare step: bench/metrics.py
+
 COLUMNS = (
     Column("grad_cos", "layers", "1", f"Mean cosine {_OF}"),
     Column("grad_cos_within", "layers", "1", f"Mean cosine {_OF}, samples of one class"),

@@ -9,6 +9,8 @@ from tfc_jax.metrics._rows import each, frobenius, root_mean_square, stack, unit
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot, Values, on_layers
 
+COST = 0.29  # share of a bare step: bench/metrics.py
+
 COLUMNS = (
     Column("feature_norm", "layers", "1", "Root mean square over samples of the feature's norm"),
     Column(

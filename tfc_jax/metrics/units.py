@@ -7,6 +7,8 @@ from tfc_jax.metrics._rows import matmul, stack, unit_rows
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
+COST = 0.08  # share of a bare step: bench/metrics.py
+
 COLUMNS = (
     Column("alive", "layers", "samples", "Samples whose feature is not all zero"),
     Column("active_fraction", "layers", "1", "Share of (sample, unit) pairs above 0"),

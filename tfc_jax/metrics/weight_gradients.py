@@ -21,6 +21,8 @@ from tfc_jax.snapshot import Snapshot, Values, on_layers
 PAIRED = 32  # samples
 _SMALL = 1e-30  # above it, entries below float32's range (1.2e-38) weigh less than a rounding
 
+COST = 0.33  # share of a bare step: bench/metrics.py
+
 COLUMNS = (
     Column(
         "cancellation",
