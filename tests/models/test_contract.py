@@ -165,16 +165,6 @@ def test_sizes_count_what_is_trained(run: Run) -> None:
 
 
 @of_every_variant
-def test_costs_are_at_least_those_of_every_weight_once(run: Run) -> None:
-    sizes, seen = module(run.architecture).sizes(run, SHAPE, K), seen_of(run)
-    weights = [leaf.size for leaf in jax.tree.leaves(seen.params) if leaf.ndim > 1]
-    first = seen.kernels[0].size
-    assert sizes.flops_per_sample >= 6 * sum(weights) - 2 * first * (sizes.n_units + K)
-    assert sizes.flops_per_sample >= 4 * sum(weights)
-    assert sizes.activations_per_sample >= D + K
-
-
-@of_every_variant
 def test_every_layer_passes_its_taps_once(run: Run) -> None:
     seen = seen_of(run)
     linear = [f"linear_{layer}" for layer in range(1, run.depth)]
