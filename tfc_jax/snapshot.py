@@ -41,6 +41,7 @@ class Snapshot:
     the weights of its input.
 
     Attributes:
+      step: () int32, t.
       inputs: (B, D) scaled inputs, flattened; the features of layer 0.
       features: (B, H_l) after the nonlinearity, flattened.
       feature_grads: (B, H_l) per-sample loss gradient with respect to the features.
@@ -58,6 +59,7 @@ class Snapshot:
         so that a sample's gradient of W_l is an outer product of h_{l-1} and delta_l.
     """
 
+    step: Array
     inputs: Array
     features: tuple[Array, ...]
     feature_grads: tuple[Array, ...]

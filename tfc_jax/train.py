@@ -99,7 +99,7 @@ class Trainer:
             objective, argnums=(0, 1), has_aux=True
         )(carry.params, self.net.zero_taps(batch.x))
         after, updates = self._update(carry, hyper, loss, grads, state)
-        snapshot = self._snapshot(batch, carry.params, grads, updates, features, tap_grads)
+        snapshot = self._snapshot(batch, carry, grads, updates, features, tap_grads)
         columns, metric_state = self._measure(snapshot, carry.metric_state)
         records = self._always(loss, logits, batch) | columns
         return replace(after, metric_state=metric_state), records
@@ -170,7 +170,7 @@ class Trainer:
     def _snapshot(
         self,
         batch: Batch,
-        params: Tree,
+        carry: Carry,
         grads: Tree,
         updates: Tree,
         features: dict[str, Array],
@@ -180,11 +180,12 @@ class Trainer:
         per_sample = {name: n_samples * flat(grad) for name, grad in tap_grads.items()}
         logits = net.feature_names[-1]
         return Snapshot(
+            step=carry.step,
             inputs=batch.x,
             features=tuple(flat(features[name]) for name in net.feature_names),
             feature_grads=tuple(per_sample[name] for name in net.feature_names),
             deltas=tuple(per_sample.get(name) for name in net.linear_names),
-            weights=net.kernels(params),
+            weights=net.kernels(carry.params),
             weight_grads=net.kernels(grads),
             updates=net.kernels(updates),
             labels=batch.y if self.network.n_classes else jnp.zeros(n_samples, jnp.int32),

@@ -72,6 +72,7 @@ def make_snapshot() -> MakeSnapshot:
 
         samples, fan_in = [batch] * len(widths), [5, *widths[:-1]]
         defaults: dict[str, Any] = {
+            "step": jnp.int32(0),
             "inputs": jnp.asarray(rng.standard_normal((batch, 5)), jnp.float32),
             "features": layers(samples),
             "feature_grads": layers(samples),

@@ -18,7 +18,7 @@ FAMILIES = registry.names("metrics")
 WITH_MEMORY = [name for name in FAMILIES if hasattr(registry.module("metrics", name), "init")]
 LAYERS = 3
 STATIC = {"n_classes", "euler", "dense"}
-TENSORS = [f.name for f in fields(Snapshot) if f.name not in {"labels", *STATIC}]
+TENSORS = [f.name for f in fields(Snapshot) if f.name not in {"step", "labels", *STATIC}]
 
 
 def compute(family: str, snapshot: Snapshot) -> dict[str, Any]:

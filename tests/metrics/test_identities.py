@@ -51,6 +51,7 @@ def snapshot_of(weights: Weights, labels_B: Array) -> Snapshot:
     grad = jax.value_and_grad(forward, argnums=(0, 1, 2), has_aux=True)
     (_, features), (weight_grads, deltas, feature_grads) = grad(weights, zeros, zeros)
     return Snapshot(
+        step=jnp.int32(0),
         inputs=x_BxD,
         features=features,
         feature_grads=tuple(B * g for g in feature_grads),
