@@ -8,11 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tfc_jax.hyper import Hyper
+from tfc_jax.keys import Run
 from tfc_jax.metrics import weight_gradients
+from tfc_jax.network import Network
+from tfc_jax.sampling import Batch
 from tfc_jax.snapshot import OnLayers, Snapshot
+from tfc_jax.train import Trainer
 
 Make = Callable[..., Snapshot]
 B, IN, OUT = 30, 7, 5
+TINY = float(np.finfo(np.float32).tiny)
 look: Callable[[Snapshot], dict[str, Any]] = jax.jit(weight_gradients.compute)
 RTOL = 2e-6  # lengths, their quotients and squares: some 20 roundings of 2^-24
 # Sums over 32^2 pairs of products of two cosines, each a sum over 7, at random signs.
@@ -75,26 +81,72 @@ def test_both_columns_match_outer_products(make_snapshot: Make, kind: str) -> No
     assert cosine == pytest.approx(expected[1], abs=ATOL)
 
 
-@pytest.mark.parametrize(("in_below", "in_deltas"), [(1, 1e-25), (1e-25, 1e-25), (1e18, 1e18)])
-def test_scale_does_not_matter_even_where_gradients_leave_float32(
-    make_snapshot: Make, in_below: float, in_deltas: float
-) -> None:
+def scaled(in_below: float, in_deltas: float) -> tuple[np.ndarray, np.ndarray]:
     below, deltas = random_factors("relu")
-    scaled = (in_below * below).astype(np.float32), (in_deltas * deltas).astype(np.float32)
-    cancellation, cosine = measure(make_snapshot, *scaled)
-    expected = twin(below, deltas)
-    assert cancellation == pytest.approx(expected[0], rel=RTOL)
+    return (in_below * below).astype(np.float32), (in_deltas * deltas).astype(np.float32)
+
+
+def below_range(below: np.ndarray, deltas: np.ndarray) -> float:
+    """What `cancellation` misses if every entry of the batch gradient is just below float32's."""
+    h, d = (np.sum(x.astype(np.float64) ** 2, axis=1) for x in (below, deltas))
+    return float(IN * OUT * TINY**2 / np.mean(h * d))
+
+
+@pytest.mark.parametrize(
+    ("in_below", "in_deltas"),
+    [(1, 1e-25), (1e-12, 1e-20), (1e-18, 1e-18), (1e-36, 1), (1e18, 1e18)],
+)
+def test_scale_does_not_matter(make_snapshot: Make, in_below: float, in_deltas: float) -> None:
+    factors = scaled(in_below, in_deltas)
+    cancellation, cosine = measure(make_snapshot, *factors)
+    expected = twin(*random_factors("relu"))
+    assert cancellation == pytest.approx(expected[0], rel=RTOL, abs=below_range(*factors))
     assert cosine == pytest.approx(expected[1], abs=ATOL)
 
 
-def test_a_lost_gradient_is_formed_again_in_its_layer_only(make_snapshot: Make) -> None:
+@pytest.mark.parametrize(
+    ("in_below", "in_deltas"), [(1e-19, 1e-19), (1e-25, 1e-25), (1e-12, 1e-27)]
+)
+def test_a_gradient_that_float32_cannot_hold_does_not_look_cancelled(
+    make_snapshot: Make, in_below: float, in_deltas: float
+) -> None:
+    cancellation, cosine = measure(make_snapshot, *scaled(in_below, in_deltas))
+    assert np.isnan(cancellation)
+    assert cosine == pytest.approx(twin(*random_factors("relu"))[1], abs=ATOL)
+
+
+def test_a_lost_gradient_is_nan_in_its_layer_only(make_snapshot: Make) -> None:
     below, deltas = random_factors("relu")
     tiny = np.float32(1e-25)
     snapshot = layers(make_snapshot, [(below, deltas[:, :4]), (below[:, :4] * tiny, deltas * tiny)])
     assert not np.any(snapshot.weight_grads[1])  # 1e-50 is 0 in float32
     found = look(snapshot)["cancellation"]
-    expected = [twin(below, deltas[:, :4])[0], twin(below[:, :4], deltas)[0]]
-    np.testing.assert_allclose(found, expected, rtol=RTOL)
+    np.testing.assert_allclose(found, [twin(below, deltas[:, :4])[0], np.nan], rtol=RTOL)
+
+
+def test_in_training_it_is_right_or_nan_however_small_the_inputs() -> None:
+    """Logits near 0 give the same gradients in them, and features that scale with the inputs."""
+    run = Run(depth=3, width=16, init_scale=0.8)
+    network = Network(run, (12,), 3, 3)
+    trainer = Trainer(network, has_momentum=False, metrics=("weight_gradients",))
+    rng, hyper = np.random.default_rng(7), Hyper.of(run)
+    x, y = rng.random((40, 12)), jnp.asarray(rng.integers(0, 3, 40), jnp.int32)
+    carry, step = trainer.init(hyper), jax.jit(trainer.measured_step)
+
+    def cancellation(scale: float) -> np.ndarray:
+        batch = Batch(jnp.asarray(scale * x, jnp.float32), y)
+        return np.asarray(step(carry, hyper, batch)[1]["cancellation"])
+
+    scales = 10.0 ** np.arange(-39, -29, 0.25)
+    found, expected = np.stack([cancellation(scale) for scale in scales]), cancellation(1e-10)
+    for values, exact in zip(found.T, expected, strict=True):
+        known = np.isfinite(values)
+        assert not known[0]
+        assert known[-1]
+        # Terms below the range hold (1/2)^2 of the mean square at most where it is twice the range;
+        # lost at random, they take that share of the sum's.
+        lost = (scales[known][0] / scales[known]) ** 2 / 4
+        assert (np.abs(values[known] / exact - 1) <= lost + 10 * RTOL).all()
 
 
 def test_the_sum_of_gradients_is_the_gradient_that_the_step_used(make_snapshot: Make) -> None:

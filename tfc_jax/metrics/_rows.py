@@ -60,7 +60,7 @@ class Cosines(NamedTuple):
 def stack(layers: Sequence[Array]) -> Array:
     """Returns the (B, H_l) arrays as one (L, B, H); zero columns change no product of rows."""
     width = max(layer.shape[1] for layer in layers)
-    return _together([jnp.pad(layer, ((0, 0), (0, width - layer.shape[1]))) for layer in layers])
+    return together([jnp.pad(layer, ((0, 0), (0, width - layer.shape[1]))) for layer in layers])
 
 
 def unit_rows(rows_LxBxH: Array) -> UnitRows:
@@ -196,13 +196,13 @@ def each(function: Callable[..., Array], *columns: Sequence[Array]) -> Array:
     for shape, group in itertools.groupby(zip(*columns, strict=True), key=lambda row: row[0].shape):
         rows = list(group)
         if len(rows) > 1 and math.prod(shape) <= _SMALL_TENSOR:
-            values.append(jax.vmap(function)(*(_together(c) for c in zip(*rows, strict=True))))
+            values.append(jax.vmap(function)(*(together(c) for c in zip(*rows, strict=True))))
         else:
             values += [function(*row)[None] for row in rows]
     return jnp.concatenate(values)
 
 
-def _together(arrays: Sequence[Array]) -> Array:
+def together(arrays: Sequence[Array]) -> Array:
     """Returns n arrays of one shape as one (n, ...).
 
     Joined first, reshaped then: `jnp.stack` gives each array its new axis before it copies it, and
