@@ -115,6 +115,17 @@ def test_a_gradient_that_float32_cannot_hold_does_not_look_cancelled(
     assert cosine == pytest.approx(twin(*random_factors("relu"))[1], abs=ATOL)
 
 
+def test_lengths_whose_product_float32_cannot_hold_do_not_look_cancelled(
+    make_snapshot: Make,
+) -> None:
+    below, deltas = random_factors("relu")
+    below[0] *= 1e20
+    deltas[1:] *= 1e19
+    deltas[0] = 0
+    assert np.isfinite(layers(make_snapshot, [(below, deltas)]).weight_grads[0]).all()
+    assert np.isnan(measure(make_snapshot, below, deltas)[0])
+
+
 def test_a_lost_gradient_is_nan_in_its_layer_only(make_snapshot: Make) -> None:
     below, deltas = random_factors("relu")
     tiny = np.float32(1e-25)

@@ -59,10 +59,11 @@ def compute(snapshot: Snapshot) -> dict[str, Values]:
 
     `cancellation` in [0, 1] is of the whole batch, and reads the batch gradient that the step used.
     It is NaN, never 0, where float32 cannot hold that: where the root mean square of |g_i| is below
-    2.4e-38 n sqrt(fan_in fan_out), 1.5e-34 for 100 samples at width 64. `weight_grad_cos` in
-    [-1, 1] is of the batch's first 32 samples, or of all if there are fewer: a batch comes in
-    random order, so they are a random subset. Their products cost 32^2 (fan_in + fan_out)
-    multiplications per layer, where the step's cost 3 B fan_in fan_out.
+    2.4e-38 n sqrt(fan_in fan_out), 1.5e-34 for 100 samples at width 64, or the largest |h| times
+    the largest |delta| above 3e38. `weight_grad_cos` in [-1, 1] is of the batch's first 32 samples,
+    or of all if there are fewer: a batch comes in random order, so they are a random subset. Their
+    products cost 32^2 (fan_in + fan_out) multiplications per layer, where the step's cost
+    3 B fan_in fan_out.
     """
     layers = snapshot.dense
     if not layers:
@@ -97,11 +98,10 @@ def _cancellation(below_LxB: Array, above_LxB: Array, grads: Sequence[Array]) ->
     h_L, d_L = jnp.max(below_LxB, axis=1), jnp.max(above_LxB, axis=1)
     length_LxB = (below_LxB / h_L[:, None]) * (above_LxB / d_L[:, None])
     rms_L = root_mean_square(length_LxB)
-    # The smaller first: the quotient is then at most the larger one, and within range.
-    small_L, large_L = jnp.minimum(h_L, d_L), jnp.maximum(h_L, d_L)
-    mean_L = frobenius(grads) / small_L / large_L
-    resolved_L = small_L * large_L * rms_L >= _smallest(grads, below_LxB.shape[1])
-    return jnp.where(resolved_L, (mean_L / rms_L) ** 2, jnp.nan)
+    scale_L = h_L * d_L
+    mean_L = frobenius(grads) / scale_L
+    known_L = (scale_L * rms_L >= _smallest(grads, below_LxB.shape[1])) & jnp.isfinite(scale_L)
+    return jnp.where(known_L, (mean_L / rms_L) ** 2, jnp.nan)
 
 
 def _smallest(grads: Sequence[Array], batch: int) -> Array:
