@@ -291,3 +291,17 @@ def test_stored_values_are_counted_as_they_are_written(tmp_path: Path) -> None:
     network = cut(sweep).packs[0].program.network
     # three columns of every step; four of a probe at steps 0, 20, 40, 60
     assert values_stored(sweep.record, 60, network) == 3 * 60 + 4 * 4
+
+
+def test_what_an_architecture_needs_is_said_before_its_network_is_built(tmp_path: Path) -> None:
+    base = {"dataset": "checkerboard", "target_params": 500, "width": 128, "n_train": None}
+    several = make_sweep(tmp_path, base=base, grid={"architecture": ["cnn", "mlp", "vit"]})
+    with pytest.raises(InputError) as refused:
+        make_plan(several, platform="cpu")
+    *found, hint = refused.value.messages
+    assert [message.split()[1] for message in found] == ["cnn", "vit", "none"]
+    assert "one zip block with architecture" in hint
+    alone = make_sweep(tmp_path, base=base | {"architecture": "cnn"})
+    with pytest.raises(InputError) as refused:
+        make_plan(alone, platform="cpu")
+    assert len(refused.value.messages) == 1

@@ -36,10 +36,7 @@ class Network:
         Raises:
           InputError: no width meets `target_params`.
         """
-        shape = dataset.input_shape
-        if run.fourier_features is not None:
-            shape = (2 * run.fourier_features,)
-        network = cls(run, shape, dataset.n_outputs, dataset.n_classes)
+        network = cls(run, read_shape(run, dataset), dataset.n_outputs, dataset.n_classes)
         return network if run.target_params is None else _with_params(network, run.target_params)
 
     @property
@@ -52,6 +49,13 @@ class Network:
         """Sizes by the architecture's own formulas."""
         sizes: Sizes = self.architecture.sizes(self.run, self.input_shape, self.n_outputs)
         return sizes
+
+
+def read_shape(run: Run, dataset: Dataset) -> tuple[int, ...]:
+    """Returns the shape of one sample as the network reads it."""
+    if run.fourier_features is None:
+        return dataset.input_shape
+    return (2 * run.fourier_features,)
 
 
 def _with_params(network: Network, target: int) -> Network:

@@ -9,12 +9,13 @@ from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Se
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from tfc_jax import data
+from tfc_jax import data, registry
 from tfc_jax.config import Sweep
 from tfc_jax.data import Dataset
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import CONTRADICTIONS, KINDS, Run
+from tfc_jax.network import read_shape
 from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, program_key
 from tfc_jax.timetable import Schedule
 
@@ -151,6 +152,7 @@ def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:
     programs: dict[Hashable, ProgramPlan] = {}
     datasets: dict[Hashable, Dataset] = {}
     errors: list[str] = []
+    unfit: list[str] = []
     for key, members in by_program.items():
         first = members[0]
         part = {k: getattr(first, k) for k in ("n_train", "classes", "difficulty")}
@@ -158,17 +160,31 @@ def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:
         try:
             if name not in datasets:
                 datasets[name] = data.load(first.dataset, **part)
-            program = ProgramPlan(first, datasets[name])
-            errors += _misfits(members, program)
-            programs[key] = program
+            programs[key] = ProgramPlan(first, datasets[name])
+            misfits = _unfit(programs[key])
+            unfit += misfits
+            errors += _misfits(members, programs[key], is_built=not misfits)
         except InputError as error:
             errors += error.messages
-    if errors:
-        raise InputError(list(dict.fromkeys(errors)))
+    if unfit and len({run.architecture for run, *_ in by_program.values()}) > 1:
+        unfit.append(
+            "This sweep has several architectures: keys in which they differ go into one zip block "
+            "with architecture, as in sweeps/conditions/architectures.yaml."
+        )
+    if errors or unfit:
+        raise InputError(list(dict.fromkeys(errors + unfit)))
     return programs
 
 
-def _misfits(runs: Sequence[Run], program: ProgramPlan) -> Iterator[str]:
+def _unfit(program: ProgramPlan) -> list[str]:
+    """What does not fit the architecture; else there is no such network to be asked about."""
+    run = program.run
+    architecture = registry.module("models", run.architecture)
+    found: list[str] = architecture.misfits(run, read_shape(run, program.dataset))
+    return found
+
+
+def _misfits(runs: Sequence[Run], program: ProgramPlan, *, is_built: bool) -> Iterator[str]:
     """What the keys of one program's runs ask of their data set or network and do not get."""
     run, dataset = runs[0], program.dataset
     n = len(dataset.x_train)
@@ -181,12 +197,10 @@ def _misfits(runs: Sequence[Run], program: ProgramPlan) -> Iterator[str]:
         yield f"loss: cross_entropy came, but {run.dataset} is a regression. Use loss: mse."
     if any(r.label_noise for r in runs) and not dataset.n_classes:
         yield f"label_noise: {run.dataset} is a regression and has no labels. Use label_noise: 0."
-    yield from _contradictions_of_width(run, program.network.run)
-    architecture = program.network.architecture
-    misfits: list[str] = architecture.misfits(run, program.network.input_shape)
-    yield from misfits
-    if not misfits:
-        yield from _beyond_dense(runs, architecture.dense_layers(run))
+    if is_built:
+        dense = program.network.architecture.dense_layers(run)
+        yield from _contradictions_of_width(run, program.network.run)
+        yield from _beyond_dense(runs, dense)
 
 
 def _contradictions_of_width(asked: Run, built: Run) -> Iterator[str]:

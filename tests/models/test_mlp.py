@@ -16,6 +16,7 @@ from scipy.special import erf
 from tfc_jax.functional import Functional
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
+from tfc_jax.models import mlp
 from tfc_jax.models._layers import ACTIVATIONS, HOMOGENEOUS, apply_norm
 from tfc_jax.models._layers import norm as norm_of
 from tfc_jax.network import Network
@@ -228,3 +229,12 @@ def test_norms_keep_their_digits_where_the_mean_is_far_above_the_spread(kind: st
     exact = (exact - exact.mean(axis, keepdims=True)) / exact.std(axis, keepdims=True)
     # The mean is rounded at 1000 eps = 6e-5; the one-pass variance would be off by 0.06 and more.
     assert np.abs(apply_norm(norm, jnp.asarray(x), True) - exact).max() < 5e-4
+
+
+def test_a_structured_layer_reads_one_number_and_not_its_fourier_features() -> None:
+    run = Run(init="structured", bias=True, dataset="sine_mixture")
+    assert mlp.misfits(run, (1,)) == []
+    (flat,) = mlp.misfits(run, (8,))
+    assert flat.startswith("init: structured needs one-dimensional inputs, but sine_mixture has ")
+    (lifted,) = mlp.misfits(replace(run, fourier_features=8), (16,))
+    assert lifted.endswith("Leave fourier_features at null, or use another init.")

@@ -6,14 +6,25 @@ from tfc_jax.metrics._rows import class_matrix, class_sums, pair_cosines, stack,
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
+_NULL = "; null for a regression"
 _OF = "of the gradients of two distinct samples' losses with respect to their own features"
 
 COST = 0.09  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("grad_cos", "layers", "1", f"Mean cosine {_OF}"),
-    Column("grad_cos_within", "layers", "1", f"Mean cosine {_OF}, samples of one class"),
-    Column("grad_cos_between", "layers", "1", f"Mean cosine {_OF}, samples of different classes"),
+    Column(
+        "grad_cos_within",
+        "layers",
+        "1",
+        f"Mean cosine {_OF}, samples of one class{_NULL}",
+    ),
+    Column(
+        "grad_cos_between",
+        "layers",
+        "1",
+        f"Mean cosine {_OF}, samples of different classes{_NULL}",
+    ),
 )
 
 

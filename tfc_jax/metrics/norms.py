@@ -17,7 +17,8 @@ COLUMNS = (
         "delta_norm",
         "layers",
         "loss",
-        "Root mean square over samples of the norm of the loss's gradient in W_l h_{l-1}",
+        "Root mean square over samples of the norm of the loss's gradient in W_l h_{l-1}; null "
+        "where a layer (of a recurrent network, a transformer) has no such place",
     ),
     Column("weight_norm", "layers", "1", "Frobenius norm of W_l"),
     Column("grad_norm", "layers", "loss", "Frobenius norm of the data loss's gradient in W_l"),

@@ -16,26 +16,38 @@ from tfc_jax.metrics._rows import (
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
+_NULL = "; null for a regression"
 _OF = "of the features (after the nonlinearity; logits in the last layer) of two distinct samples"
 
 COST = 0.22  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("feature_cos", "layers", "1", f"Mean cosine {_OF} that are not all zero"),
-    Column("feature_cos_within", "layers", "1", f"Mean cosine {_OF} of one class"),
-    Column("feature_cos_between", "layers", "1", f"Mean cosine {_OF} of different classes"),
+    Column(
+        "feature_cos_within",
+        "layers",
+        "1",
+        f"Mean cosine {_OF} of one class{_NULL}",
+    ),
+    Column(
+        "feature_cos_between",
+        "layers",
+        "1",
+        f"Mean cosine {_OF} of different classes{_NULL}",
+    ),
     Column("feature_deficit", "layers", "1", f"1 - mean cosine {_OF}, resolved down to 1e-10"),
     Column(
         "feature_cos_within_centered",
         "layers",
         "1",
-        f"Mean cosine {_OF} of one class, after the batch's mean feature is subtracted",
+        f"Mean cosine {_OF} of one class, after the batch's mean feature is subtracted{_NULL}",
     ),
     Column(
         "feature_cos_between_centered",
         "layers",
         "1",
-        f"Mean cosine {_OF} of different classes, after the batch's mean feature is subtracted",
+        f"Mean cosine {_OF} of different classes, after the batch's mean feature is subtracted"
+        f"{_NULL}",
     ),
 )
 

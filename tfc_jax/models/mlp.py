@@ -101,6 +101,11 @@ def dense_layers(run: Run) -> tuple[int, ...]:
 
 def misfits(run: Run, input_shape: Shape) -> list[str]:
     """Returns what keys and inputs do not fit this architecture, one sentence each."""
+    if run.init == "structured" and run.fourier_features is not None:
+        return [
+            f"fourier_features: {run.fourier_features} came, but init structured needs the one "
+            f"dimension itself. Leave fourier_features at null, or use another init."
+        ]
     if run.init == "structured" and input_shape != (1,):
         return [
             f"init: structured needs one-dimensional inputs, but {run.dataset} has inputs of "
