@@ -20,7 +20,7 @@ def everything(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return x, np.concatenate([dataset.y_train, dataset.y_test])[:, 0].astype(np.float64)
 
 
-def within_error(values: np.ndarray, expected: float) -> None:
+def assert_within_error(values: np.ndarray, expected: float) -> None:
     """The mean is `expected` within 4 standard errors."""
     error = values.std() / math.sqrt(len(values))
     assert values.mean() == pytest.approx(expected, abs=4 * error)
@@ -48,8 +48,8 @@ def test_targets_are_the_documented_formula(n: int) -> None:
 @pytest.mark.parametrize("n", COUNTS)
 def test_targets_have_mean_0_and_variance_1_within_their_standard_errors(n: int) -> None:
     _, y = everything(data.load("single_index", difficulty=n))
-    within_error(y, 0)
-    within_error(y**2, 1)
+    assert_within_error(y, 0)
+    assert_within_error(y**2, 1)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -69,7 +69,7 @@ def test_the_exact_mean_is_0_and_the_exact_variance_1(n: int) -> None:
 def test_no_direction_is_linearly_correlated_with_the_target() -> None:
     x, y = everything(data.load("single_index", difficulty=3))
     for column in x.T:
-        within_error(column * y, 0)
+        assert_within_error(column * y, 0)
 
 
 @pytest.mark.parametrize("n", COUNTS)
