@@ -10,17 +10,17 @@ from tfc_jax.keys import Run
 from tfc_jax.models import _misfits
 from tfc_jax.models._layers import (
     ACTIVATIONS,
-    Path,
     Shape,
     Tap,
     apply_norm,
-    layer_paths,
     linear,
     norms,
 )
 from tfc_jax.models._sizes import sizes_of
-from tfc_jax.models.mlp import layer_sizes, maps
+from tfc_jax.models.mlp import dense_layers, kernel_paths, layer_sizes, maps
 from tfc_jax.sizes import Sizes
+
+__all__ = ["EXAMPLE", "Model", "dense_layers", "euler_holds", "kernel_paths", "misfits", "sizes"]
 
 EXAMPLE = {"depth": 4, "width": 8, "learning_rate": 0.1}
 
@@ -78,16 +78,6 @@ def sizes(run: Run, input_shape: Shape, n_outputs: int) -> Sizes:
     """Returns parameter count and costs."""
     units = [run.width] * (run.depth - 1)
     return sizes_of(maps(run, input_shape, n_outputs), input_shape, units)
-
-
-def kernel_paths(run: Run) -> tuple[Path, ...]:
-    """Returns where the weights of layers 1..L stand in the parameters."""
-    return layer_paths(run)
-
-
-def dense_layers(run: Run) -> tuple[int, ...]:
-    """Returns the layers that read the whole feature of the layer below: all of them."""
-    return tuple(range(1, run.depth + 1))
 
 
 def misfits(run: Run, input_shape: Shape) -> list[str]:
