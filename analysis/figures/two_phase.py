@@ -1,14 +1,15 @@
 """Learning in two phases: the loss waits while features become alike
 
-A 9-layer bias-free ReLU network on digits, plain SGD, Xavier initialisation times 0.8. First the
-loss stays at that of the best constant predictor while the features of samples, also of different
-classes, grow more alike; then the loss falls. Lines are medians over seeds; shaded around the loss
-and the middle layer (thick) is the 95 % bootstrap interval of the median. Similarities are means
-over 50 steps. The vertical line is the end of phase one (ours: the smoothed loss stays below 0.99
-of the prior loss for 200 steps), Kaplan-Meier median over seeds with its 95 % interval shaded.
+A bias-free ReLU network, plain SGD. First the loss stays at that of the best constant predictor
+while the features of samples, also of different classes, grow more alike; then the loss falls.
+Lines are medians over seeds; shaded around the loss and the middle layer (thick) is the 95 %
+bootstrap interval of the median. Similarities are means over 50 steps, of the training batch. The
+vertical line is the end of phase one (ours: the smoothed loss stays below 0.99 of the prior loss
+for 200 steps), Kaplan-Meier median over seeds with its 95 % interval shaded.
+
 Feature gradients are told apart by class, since at a uniform output they agree within a class and
-oppose between classes whatever the features do. Layers 1 to 8 are the hidden ones; the ninth holds
-the logits and is left out.
+oppose between classes whatever the features do. Hidden layers only: the last layer holds the
+logits.
 """
 
 from collections.abc import Mapping
@@ -21,9 +22,9 @@ from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.curves import matrix, middle_layer, smooth, thin
-from analysis.phases import with_phases
 from analysis.stats import median_interval
-from analysis.survival import Survival, kaplan_meier
+from analysis.survival import kaplan_meier
+from analysis.timeline import mark_end, name_end, setting, whole_runs
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("two_phase",)
@@ -37,16 +38,17 @@ PANELS = {
 def draw(results: Mapping[str, Results]) -> Figure:
     """Loss, feature and gradient similarity per layer over steps, with the phase boundary."""
     sweep = results["two_phase"]
-    runs = with_phases(sweep)
+    runs, seeds = whole_runs(sweep)
     depth = int(runs["depth"].iloc[0])
     figure = style.new_figure(height=10.2)
     top, *lower = figure.subplots(4, 1, sharex=True, height_ratios=[1.15, 1.4, 1, 1])
+    top.set_title(f"{setting(runs)}. {seeds}: thin lines; their median: thick")
     _loss(top, sweep, runs["run_id"].tolist(), float(runs["prior_loss"].iloc[0]))
     _similarities(lower, sweep, runs["run_id"].tolist(), depth)
     boundary = kaplan_meier(runs)
     for axes in (top, *lower):
-        _mark(axes, boundary)
-    _name(top, boundary)
+        mark_end(axes, boundary)
+    name_end(top, boundary)
     style.layer_colorbar(figure, lower, list(range(1, depth)), middle_layer(depth))
     lower[-1].set_xlabel("step (updates)")
     return figure
@@ -68,7 +70,6 @@ def _loss(axes: Axes, sweep: Results, run_ids: list[str], prior: float) -> None:
         va="bottom",
     )
     axes.set(ylabel="training loss (nats)", ylim=(0, 1.18 * prior), xlim=(0, steps_T[-1]))
-    axes.set_title(f"{len(run_ids)} seeds: thin lines; their median: thick")
 
 
 def _similarities(panels: list[Axes], sweep: Results, run_ids: list[str], depth: int) -> None:
@@ -106,23 +107,3 @@ def _curve(
         style.band(axes, steps_M[shown], median_interval(cos_RxM), linewidth=2.6, **line)
     else:
         axes.plot(steps_M[shown], np.median(cos_RxM, axis=0), **line)
-
-
-def _mark(axes: Axes, boundary: Survival) -> None:
-    if np.isfinite(boundary.median):
-        axes.axvline(boundary.median, color=style.ACCENT, linewidth=1.3, zorder=1)
-        right = min(boundary.high, axes.get_xlim()[1])
-        axes.axvspan(boundary.low, right, color=style.ACCENT, alpha=0.13, linewidth=0, zorder=0)
-
-
-def _name(axes: Axes, boundary: Survival) -> None:
-    if np.isfinite(boundary.median):
-        axes.annotate(
-            f"end of phase one:\n{boundary.median:.0f} ({boundary.low:.0f} to {boundary.high:.0f})",
-            (boundary.low, 0.06),
-            xycoords=("data", "axes fraction"),
-            xytext=(-6, 0),
-            textcoords="offset points",
-            ha="right",
-            color=style.ACCENT,
-        )
