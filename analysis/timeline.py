@@ -59,6 +59,16 @@ def name_end(axes: Axes, boundary: Survival, height: float = 0.06) -> None:
         )
 
 
+def title_end(axes: Axes, boundary: Survival) -> None:
+    """Says above narrow axes what the line is, or how few runs ended phase one."""
+    if np.isfinite(boundary.median):
+        interval = f"{boundary.low:.0f} to {boundary.high:.0f}"
+        text = f"| end of phase one: {boundary.median:.0f} ({interval})"
+    else:
+        text = f"phase one ended in {boundary.ended} of {boundary.n} runs"
+    axes.set_title(text, color=style.ACCENT)
+
+
 def moments(runs: pd.DataFrame) -> dict[str, Floats]:
     """Steps of comparable moments of each run, by name, in order: {name: step_R}.
 
