@@ -26,11 +26,27 @@ def varied(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
 def departures(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """Names each run by how it departs from the plain condition: "plain", "momentum 0.9", ...
 
-    Plain has the most common value of every key, as in a sweep that changes one thing at a time.
+    Plain has the most common value of every key, as in a sweep that changes one thing at a time;
+    null is a value.
     """
-    plain = {key: runs[key].mode().iloc[0] for key in keys}
+    plain = {key: _commonest(runs[key]) for key in keys}
     names = [
-        describe({key: row[key] for key in keys if row[key] != plain[key]}) or "plain"
+        describe({key: row[key] for key in keys if _differ(row[key], plain[key])}) or "plain"
         for row in runs[list(keys)].to_dict("records")
     ]
     return pd.Series(names, index=runs.index, dtype=object)
+
+
+def _commonest(values: pd.Series) -> Any:
+    """The most common value; null only where it is more common than any other."""
+    known = values.mode()
+    if known.empty or values.isna().sum() > (values == known.iloc[0]).sum():
+        return None
+    return known.iloc[0]
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two values differ; null equals null alone."""
+    if pd.isna(one) or pd.isna(other):
+        return bool(pd.isna(one) != pd.isna(other))
+    return bool(one != other)

@@ -31,3 +31,15 @@ def test_departures_are_named_against_the_most_common_values() -> None:
         "norm batch",
         "plain",
     ]
+
+
+def test_null_is_a_value_from_which_one_can_depart() -> None:
+    classes = pd.array([None, None, None, 2, None], dtype="Int64")
+    runs = pd.DataFrame({"classes": classes, "loss": ["a", "a", "b", "a", "a"]})
+    names = departures(runs, ["classes", "loss"]).tolist()
+    assert names == ["plain", "plain", "loss b", "classes 2", "plain"]
+
+
+def test_departing_towards_null_is_named() -> None:
+    runs = pd.DataFrame({"difficulty": [0.2, None, 0.2]})
+    assert departures(runs, ["difficulty"]).tolist() == ["plain", "difficulty null", "plain"]
