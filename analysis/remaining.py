@@ -1,0 +1,61 @@
+"""What is left of phase one after an intervention, against the sham on the same seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.curves import Floats
+
+SHAM, CONTROL = "sham", "none"
+
+
+def in_phase_one(runs: pd.DataFrame) -> pd.Series:
+    """Whether each run's seed was still in phase one at intervene_at, by its control arm.
+
+    All arms of a seed share their past, so a seed counts in all arms or in none. The control arm
+    is the one to ask: an end that it reaches later, others may reach at once. A seed without a
+    control arm, or whose control diverged before, does not count.
+    """
+    control = runs[runs["intervention"] == CONTROL].drop_duplicates("seed").set_index("seed")
+    end = control["phase1_end"].astype(float).fillna(np.inf)
+    diverged_at = control["diverged_at"].astype(float).fillna(np.inf)
+    waiting = np.minimum(end, diverged_at) > control["intervene_at"].astype(float)
+    return runs["seed"].isin(waiting.index[waiting])
+
+
+def with_remaining(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs with `remaining`, in updates, and `open`: it is at least that.
+
+    Remaining is phase1_end - intervene_at, at least 1: the smoothed loss may cross before the
+    intervention that makes it fall. A run that did not end is open at what was left until T.
+    """
+    end = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    horizon = runs["horizon"].to_numpy(dtype=float)
+    is_open = ~np.isfinite(end)
+    remaining = np.where(is_open, horizon, end) - runs["intervene_at"].to_numpy(dtype=float)
+    return runs.assign(remaining=np.maximum(remaining, 1.0), open=is_open)
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Remaining lengths of an arm over those of the sham, one per seed that tells.
+
+    Attributes:
+      ratio: below 1, the arm shortens what is left.
+      bound: +1 where the arm had not ended (the ratio is at least that), -1 where the sham had
+        not (at most that), 0 where both ended. Seeds on which neither ended tell nothing.
+    """
+
+    ratio: Floats
+    bound: npt.NDArray[np.int64]
+
+
+def ratios(arm: pd.DataFrame, sham: pd.DataFrame) -> Ratios:
+    """Pairs runs with `with_remaining`'s columns by seed."""
+    pairs = arm.merge(sham, on="seed", suffixes=("", "_sham"))
+    pairs = pairs[~(pairs["open"] & pairs["open_sham"])]
+    bound = pairs["open"].astype(int) - pairs["open_sham"].astype(int)
+    ratio = pairs["remaining"] / pairs["remaining_sham"]
+    return Ratios(ratio.to_numpy(dtype=float), bound.to_numpy(dtype=np.int64))
