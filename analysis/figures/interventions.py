@@ -179,6 +179,7 @@ def _from_then_on(group: pd.DataFrame) -> pd.DataFrame:
 
 def _ratio_row(axes: Axes, row: int, pairs: Ratios) -> None:
     if len(pairs.ratio) == 0:
+        forest.beside(axes, row, "neither ended")
         return
     offset = row + marks.jitter(len(pairs.ratio))
     for bound, look in _BOUNDS.items():
@@ -188,7 +189,12 @@ def _ratio_row(axes: Axes, row: int, pairs: Ratios) -> None:
     median, low, high = (float(v) for v in median_interval(pairs.ratio))
     axes.hlines(row, low, high, color=style.ACCENT, linewidth=2.2)
     axes.plot(median, row, "D", color=style.ACCENT, markersize=7, markeredgecolor="white", zorder=3)
-    forest.beside(axes, row, f"{median:.3g}\n({low:.3g} to {high:.3g})")
+    forest.beside(axes, row, f"{_short(median)}\n({_short(low)} to {_short(high)})")
+
+
+def _short(ratio: float) -> str:
+    """Two decimals, or one digit where those would be 0."""
+    return f"{ratio:.2f}" if ratio >= 0.05 else f"{ratio:.1g}"
 
 
 _BOUNDS: dict[int, dict[str, Any]] = {
