@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from analysis import diagnosis
 from analysis.changepoint import breaks
 from analysis.curves import Floats, matrix, middle_layer, smooth
 from tfc_jax.errors import InputError
@@ -36,7 +37,7 @@ _CRITERION = (
     "first step from which the loss, a centred mean over 50 steps, stays below {} of the prior "
     "loss for 200 steps (under label noise: below it by {} of what can be gained); null if never"
 )
-COLUMNS: tuple[Column, ...] = (
+PHASES: tuple[Column, ...] = (
     _column("phase1_end", "updates", "end of phase one: " + _CRITERION.format("0.99", "5 %")),
     _column("phase1_end_95", "updates", "sensitivity: " + _CRITERION.format("0.95", "25 %")),
     _column("phase1_end_90", "updates", "sensitivity: " + _CRITERION.format("0.90", "50 %")),
@@ -64,6 +65,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _column("middle_cos_between_peak_step", "updates", "step of middle_cos_between_peak"),
 )
+COLUMNS: tuple[Column, ...] = (*PHASES, *diagnosis.columns())
 
 
 def thresholds(runs: pd.DataFrame, fraction: float) -> Floats:
@@ -156,7 +158,7 @@ def middle_records(results: Results, runs: pd.DataFrame) -> pd.DataFrame | None:
 
 def _similarity(results: Results, runs: pd.DataFrame, diverged_at_R: Floats) -> pd.DataFrame:
     """Start and peak of the middle layer's between-class cosine; null where not recorded."""
-    start, peak, peak_step = (c.name for c in COLUMNS if c.name.startswith("middle_"))
+    start, peak, peak_step = (c.name for c in PHASES if c.name.startswith("middle_"))
     out = pd.DataFrame(np.nan, index=runs.index, columns=[start, peak, peak_step])
     frame = middle_records(results, runs)
     if frame is None or frame.empty:
@@ -201,7 +203,11 @@ def analyse(results: Results) -> pd.DataFrame:
     planned_R = runs["steps"].to_numpy(dtype=float)
     table["horizon"] = np.where(diverged_R, np.maximum(planned_R, length_R), length_R)
     similarity = _similarity(results, runs, diverged_at_R)
-    frame = pd.concat([runs[["run_id"]], pd.DataFrame(table), similarity], axis=1)
+    phases = pd.concat([pd.DataFrame(table), similarity], axis=1)
+    known = pd.concat([runs.drop(columns=phases.columns, errors="ignore"), phases], axis=1)
+    threshold_R = thresholds(runs, FRACTIONS["phase1_end"])
+    diagnosed = diagnosis.diagnose(results, known, smoothed_RxT, threshold_R)
+    frame = pd.concat([runs[["run_id"]], phases, diagnosed], axis=1)
     return frame.astype({c.name: "Int64" for c in COLUMNS if c.dtype == "int64"})
 
 
@@ -223,7 +229,7 @@ def with_phases(results: Results, *, fresh: bool = False) -> pd.DataFrame:
       fresh: analyse now, even where the reader has joined a stored (perhaps older) analysis.
     """
     runs = results.runs
-    if fresh or "horizon" not in runs.columns:
-        names = [c.name for c in COLUMNS]
+    names = [c.name for c in COLUMNS]
+    if fresh or not set(names) <= set(runs.columns):
         runs = runs.drop(columns=names, errors="ignore").merge(analyse(results), on="run_id")
     return runs[runs["horizon"].notna()].reset_index(drop=True)

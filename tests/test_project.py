@@ -25,6 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CHAIN = ("cli", "executors", "worker", "engine", "train", "models metrics probes")
 APART = ("data", "models", "metrics")
 FOR_ANALYSIS = {"config", "errors", "expression", "files", "keys", "results", "schema", "tables"}
+FOR_ANALYSIS |= {"theory"}  # NumPy and SciPy only
 WITHOUT_JAX = ("config", "data", "doctor", "errors", "expression", "grid", "registry")
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
