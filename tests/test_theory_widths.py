@@ -5,7 +5,14 @@ import pytest
 from scipy.special import polygamma, psi
 from scipy.stats import binom
 
-from tfc_jax.theory import angle_drift, angle_log_variance, log_norm_mean, log_norm_variance
+from tfc_jax.theory import (
+    angle_drift,
+    angle_log_variance,
+    log_norm_mean,
+    log_norm_variance,
+    relu_cosine,
+    relu_cosine_variance,
+)
 
 
 def exact_log_moments(width: int) -> tuple[float, float]:
@@ -49,3 +56,25 @@ def test_one_layer_changes_small_angles_as_the_law_says(width: int, angle: float
     # A sample's variance is off by sqrt(2/R); the law by 0.5 per radian and by some 1/n.
     share = np.var(change) / angle_log_variance(width) - 1
     assert abs(share) < 4 * np.sqrt(2 / n_runs) + 0.5 * angle + 5 / width
+
+
+@pytest.mark.parametrize("width", [64, 256])
+@pytest.mark.parametrize("cosine", [-0.5, 0.0, 0.5, 0.9])
+def test_cosines_vary_over_networks_as_the_first_order_says(cosine: float, width: int) -> None:
+    rng, n_runs = np.random.default_rng(1), 10_000
+    u, v = rng.standard_normal((2, n_runs, width))
+    one, other = np.maximum(u, 0), np.maximum(cosine * u + np.sqrt(1 - cosine**2) * v, 0)
+    products = np.sum(one * other, axis=1)
+    cosines = products / np.sqrt(np.sum(one**2, axis=1) * np.sum(other**2, axis=1))
+    share = np.var(cosines) / relu_cosine_variance(cosine, width)
+    # A sample's variance is off by sqrt(2/R) for a Gaussian; the law as its docstring says.
+    assert abs(share - 1) < 4 * np.sqrt(2 / n_runs) + 12 / width
+
+
+@pytest.mark.parametrize("angle", [0.02, 0.1])
+def test_at_small_angles_cosines_vary_as_the_logarithm_of_the_sine(angle: float) -> None:
+    after = relu_cosine(np.cos(angle))
+    slope = (1 - after**2) / (2 * after)  # of the cosine in ln sin^2
+    variance = relu_cosine_variance(np.cos(angle), 100)
+    # next order of the law: 0.5 per radian, as its docstring says
+    assert variance == pytest.approx(slope**2 * angle_log_variance(100), rel=0.6 * angle)

@@ -25,6 +25,7 @@ from tfc_jax.theory.finite_width import (
     angle_log_variance,
     log_norm_mean,
     log_norm_variance,
+    relu_cosine_variance,
 )
 from tfc_jax.theory.gaussian import ACTIVATIONS, Activation, mean, mean_product
 from tfc_jax.theory.rank_bound import rank_loss_bound
@@ -75,6 +76,7 @@ __all__ = [
     "phase_one_product",
     "rank_loss_bound",
     "relu_cosine",
+    "relu_cosine_variance",
     "relu_growth",
     "residual_cosine",
     "residual_growth",
