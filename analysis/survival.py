@@ -67,6 +67,57 @@ def kaplan_meier(runs: pd.DataFrame, end: str = "phase1_end") -> Survival:
     )
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Share of runs still in phase one after each step, with its 95 % interval.
+
+    Attributes:
+      step: (E,) steps at which the share falls, from 0 to the horizon.
+      share, low, high: (E,) from that step on.
+      censored: (C,) steps at which runs were last seen, in phase one.
+    """
+
+    step: Floats
+    share: Floats
+    low: Floats
+    high: Floats
+    censored: Floats
+
+
+def survival_curve(runs: pd.DataFrame) -> Curve:
+    """Kaplan-Meier curve of phase one; interval log-log Greenwood, as `kaplan_meier` counts runs.
+
+    Args:
+      runs: columns phase1_end (null if not ended), horizon and diverged.
+    """
+    length = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    horizon = runs["horizon"].to_numpy(dtype=float)
+    ended = np.isfinite(length)
+    fitted = KaplanMeierFitter().fit(np.where(ended, length, horizon), ended)
+    low, high = fitted.confidence_interval_.to_numpy().T
+    step = fitted.survival_function_.index.to_numpy(dtype=float)
+    share = fitted.survival_function_.to_numpy()[:, 0]
+    return Curve(step, share, low, high, np.unique(horizon[~ended]))
+
+
+def at_risk(runs: pd.DataFrame, steps: Floats) -> npt.NDArray[np.int64]:
+    """Runs that are still in phase one just before each step: not ended, diverged or cut off."""
+    time_N, _ = _times(runs)
+    return (time_N[:, None] >= steps).sum(axis=0)
+
+
+def longer(first: pd.DataFrame, second: pd.DataFrame) -> float:
+    """Cliff's delta of two conditions' lengths: 1 if those of the first are all longer, -1 shorter.
+
+    Over all pairs of one run of each. A run that did not end counts as longer than one that ended
+    before it was last seen; pairs of which that does not tell count as 0.
+    """
+    (a_N, a_ended_N), (b_M, b_ended_M) = _times(first), _times(second)
+    difference = np.sign(a_N[:, None] - b_M)
+    known = np.where(difference > 0, b_ended_M, a_ended_N[:, None])
+    return float(np.where(known, difference, 0.0).mean())
+
+
 def stratified_logrank(first: pd.DataFrame, second: pd.DataFrame, stratum: str = "seed") -> LogRank:
     """Tests whether phase one ends at the same rate in two conditions, within strata.
 

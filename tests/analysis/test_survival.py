@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from lifelines.statistics import logrank_test
 
-from analysis.survival import kaplan_meier, stratified_logrank
+from analysis.survival import (
+    at_risk,
+    kaplan_meier,
+    longer,
+    stratified_logrank,
+    survival_curve,
+)
 
 
 def runs(
@@ -106,3 +112,33 @@ def test_a_diverged_run_leaves_the_risk_set_at_its_divergence() -> None:
 def test_conditions_that_never_end_have_no_p() -> None:
     ours: Any = stratified_logrank(runs([None] * 5), runs([None] * 5))
     assert np.isnan(ours.p)
+
+
+def test_the_survival_curve_falls_by_the_share_at_risk_that_ends() -> None:
+    curve = survival_curve(runs([5, 10, None, None]))
+    assert curve.step.tolist() == [0, 5, 10, 20]
+    assert curve.share.tolist() == pytest.approx([1, 0.75, 0.5, 0.5])
+    assert (curve.low <= curve.share).all()
+    assert (curve.share <= curve.high).all()
+    assert curve.censored.tolist() == [20]
+
+
+def test_at_risk_are_those_not_yet_ended_nor_diverged() -> None:
+    frame = runs([5, 10, None, None], diverged_at={3: 7})
+    assert at_risk(frame, np.array([0.0, 5, 6, 8, 20, 21])).tolist() == [4, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([1, 2, 3], [4, 5, 6], -1),
+        ([4, 5, 6], [1, 2, 3], 1),
+        ([1, 4], [2, 3], 0),
+        ([None, None], [5, 6], 1),  # longer than all that ended before
+        ([None, 3], [None, 4], -0.25),  # unknown, longer, shorter, shorter
+    ],
+)
+def test_cliffs_delta_counts_pairs_and_leaves_unknown_ones_at_0(
+    first: list[float | None], second: list[float | None], expected: float
+) -> None:
+    assert longer(runs(first), runs(second)) == pytest.approx(expected)
