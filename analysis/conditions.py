@@ -1,4 +1,4 @@
-"""Names for groups of runs, in the words of the sweep."""
+"""Names for groups of runs, in the words of the sweep; and the runs of a sweep of operations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,3 +50,23 @@ def _differ(one: Any, other: Any) -> bool:
     if pd.isna(one) or pd.isna(other):
         return bool(pd.isna(one) != pd.isna(other))
     return bool(one != other)
+
+
+OPERATIONS = ("norm", "momentum", "learning_rate", "init_scale", "weight_decay")
+
+
+def operations(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Runs of a sweep of operations by what was done: plain first, then by key and value."""
+    names = departures(runs, OPERATIONS)
+    groups = {str(name): group for name, group in runs.groupby(names)}
+    order = sorted(groups, key=lambda name: _rank(name, groups[name]))
+    return {name: groups[name] for name in order}
+
+
+def _rank(name: str, group: pd.DataFrame) -> tuple[int, float, int]:
+    if name == "plain":
+        return (-1, 0.0, 0)
+    key = name.split()[0]
+    value = group[key].iloc[0]
+    number = float(value) if isinstance(value, float) else 0.0
+    return (OPERATIONS.index(key), number, name.count(","))

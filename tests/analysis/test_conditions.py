@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.conditions import departures, describe, varied
+from analysis.conditions import departures, describe, operations, varied
 
 
 def test_a_description_uses_the_words_of_the_sweep() -> None:
@@ -43,3 +43,33 @@ def test_null_is_a_value_from_which_one_can_depart() -> None:
 def test_departing_towards_null_is_named() -> None:
     runs = pd.DataFrame({"difficulty": [0.2, None, 0.2]})
     assert departures(runs, ["difficulty"]).tolist() == ["plain", "difficulty null", "plain"]
+
+
+def test_operations_come_plain_first_then_by_key_and_value() -> None:
+    plain = {
+        "norm": "none",
+        "momentum": 0.0,
+        "learning_rate": 0.1,
+        "init_scale": 0.8,
+        "weight_decay": 0.0,
+    }
+    changes: list[dict[str, object]] = [
+        {"weight_decay": 0.1},
+        {"init_scale": 1.2},
+        {"init_scale": 1.0},
+        {"momentum": 0.9, "learning_rate": 0.01},
+        {"momentum": 0.9},
+        {"norm": "batch"},
+        {},
+    ]
+    groups = operations(pd.DataFrame([{**plain, **change} for change in changes]))
+    assert list(groups) == [
+        "plain",
+        "norm batch",
+        "momentum 0.9",
+        "momentum 0.9, learning_rate 0.01",
+        "init_scale 1",
+        "init_scale 1.2",
+        "weight_decay 0.1",
+    ]
+    assert groups["init_scale 1"].index.tolist() == [2]
