@@ -1,16 +1,18 @@
-"""Deeper networks wait longer, and beyond some depth for longer than they were trained
+"""The deeper the network, the longer the loss waits before it falls
 
-Bias-free ReLU networks on digits, width 128, plain SGD, Xavier initialisation times 0.8. Left:
-training loss by depth (linear layers), mean over 50 steps, median over seeds with its 95 %
-bootstrap interval. Right: length of phase one (ours: steps until the smoothed loss stays below
-0.99 of the prior loss for 200 steps). Runs that had not ended when training stopped, at T, are
-open triangles: they are censored, not averaged. Diamonds are Kaplan-Meier medians with 95 %
+Plain bias-free ReLU networks that differ in depth alone. Left: training loss by depth (linear
+layers), mean over 50 steps, median over seeds with its 95 % bootstrap interval; each line is named
+where it is half way down. Right: length of phase one (ours: steps until the smoothed loss stays
+below 0.99 of the prior loss for 200 steps). Runs that had not ended when training stopped, at T,
+are open triangles: they are censored, not averaged. Diamonds are Kaplan-Meier medians with 95 %
 intervals; where half of the runs never ended there is no median and the interval is open above.
-The dotted line is a hypothesis, not a fit: the length grows per layer by the factor sqrt(2)/s by
-which initialisation at scale s shrinks the signal. Lengths of 0 are drawn at 1.
+The dotted line is a hypothesis (ours), not a fit: the length grows by log10(sqrt(2)/s) decades per
+layer, the factor by which initialisation at scale s shrinks the signal; it is drawn through the
+second shallowest median. Lengths of 0 are drawn at 1.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,27 +42,37 @@ def draw(results: Mapping[str, Results]) -> Figure:
 
 def _losses(axes: Axes, sweep: Results, runs: pd.DataFrame) -> None:
     steps = sweep.steps(columns=["loss"])
+    prior = float(runs["prior_loss"].iloc[0])
+    axes.axhline(prior, color="0.75", linewidth=5, zorder=0)  # wide, so that lines on it show
     groups = list(runs.groupby("depth"))
+    waiting = []
     for i, ((depth, group), color) in enumerate(
         zip(groups, style.ordered_colors(len(groups)), strict=True)
     ):
         steps_T, loss_RxT = matrix(steps, "loss", group["run_id"].tolist())
         shown = thin(steps_T, log=True)
-        loss_RxM = smooth(loss_RxT, steps_T)[:, shown]
+        summary = median_interval(smooth(loss_RxT, steps_T)[:, shown])
         line = {"color": color, "linestyle": style.LINES[i % len(style.LINES)], "linewidth": 1.8}
-        style.band(axes, steps_T[shown] + 1, median_interval(loss_RxM), label=f"{depth}", **line)
-    prior = float(runs["prior_loss"].iloc[0])
-    axes.axhline(prior, color=style.INK, linestyle=":", linewidth=1)
-    axes.annotate(
-        "best constant predictor",
-        (1, prior),
-        xytext=(3, 4),
-        textcoords="offset points",
-        va="bottom",
-    )
+        style.band(axes, steps_T[shown] + 1, summary, label=f"{depth}", **line)
+        below = summary[0] < prior / 2
+        if below.any():
+            at = int(below.argmax())
+            _name(axes, f"{depth}", steps_T[shown][at] + 1, summary[0][at], color)
+        else:
+            waiting.append(int(depth))
+    axes.annotate("best constant predictor", (1, prior), (3, 5), textcoords="offset points")
+    if waiting:
+        names = ", ".join(map(str, waiting))
+        text = f"{names} layers: never below half of it"
+        axes.annotate(text, (1, 1.01), xycoords="axes fraction", ha="right", va="bottom")
     axes.set(xscale="log", xlabel="step + 1 (updates)", ylabel="training loss (nats)")
     axes.set(xlim=(1, steps["step"].max() + 1), ylim=(0, 1.18 * prior))
     axes.legend(title="depth (layers)", loc="lower left")
+
+
+def _name(axes: Axes, text: str, x: float, y: float, color: Any) -> None:
+    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
+    axes.text(x, y, text, ha="center", va="center", fontsize=9.5, bbox=box, zorder=4)
 
 
 def _lengths(axes: Axes, runs: pd.DataFrame) -> None:
@@ -85,14 +97,11 @@ def _hypothesis(axes: Axes, depths: list[int], summaries: list[Survival], scale:
     if not known:
         return
     start, median = known[min(1, len(known) - 1)]
-    factor = np.sqrt(2) / scale
+    slope = np.log10(np.sqrt(2) / scale)
     x = np.array([depths[0], depths[-1]], dtype=float)
-    axes.plot(
-        x,
-        median * factor ** (x - start),
-        linestyle=":",
-        color=style.INK,
-        linewidth=1.2,
-        zorder=1,
-        label=f"hypothesis: × {factor:.2f} per layer",
-    )
+    label = f"hypothesis: {slope:.2f} decades per layer"
+    line: dict[str, Any] = {"linestyle": ":", "color": style.INK, "linewidth": 1.2, "zorder": 1}
+    axes.plot(x, median * 10 ** (slope * (x - start)), label=label, **line)
+    if len(known) > 1:
+        measured = np.polyfit([d for d, _ in known], np.log10([m for _, m in known]), 1)[0]
+        axes.set_title(f"medians: {measured:.2f} decades per layer")
