@@ -12,6 +12,7 @@ import pytest
 
 from analysis.curves import matrix
 from analysis.diagnosis import FLAGS, Thresholds, columns, diagnose
+from analysis.figures.diagnosis import he_matched
 from analysis.phases import analyse, thresholds
 from tfc_jax.results import Results, open_results
 
@@ -301,3 +302,8 @@ def test_thresholds_can_be_moved_and_the_columns_say_so(planted: Any, plateau_of
 
 
 PHASE_COLUMNS = ("phase1_end", "diverged", "diverged_at", "horizon", "middle_cos_between_start")
+
+
+def test_runs_are_he_matched_where_initialisation_predicts_no_slope() -> None:
+    runs = pd.DataFrame({"delta_slope": [0.1, 0.1, 0.1], "delta_slope_excess": [0.1, 0.0, np.nan]})
+    assert he_matched(runs).tolist() == [True, False, False]
