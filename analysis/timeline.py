@@ -25,9 +25,13 @@ def whole_runs(results: Results) -> tuple[pd.DataFrame, str]:
     runs = with_phases(results)
     broken = runs["diverged"].to_numpy(dtype=bool) | (runs["status"] == "diverged").to_numpy()
     if not broken.any() or broken.all():
-        return runs, f"{len(runs)} seeds"
+        return runs, _seeds(len(runs))
     kept = runs[~broken].reset_index(drop=True)
-    return kept, f"{len(kept)} seeds ({broken.sum()} diverged, left out)"
+    return kept, f"{_seeds(len(kept))} ({broken.sum()} diverged, left out)"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed" if count == 1 else f"{count} seeds"
 
 
 def setting(runs: pd.DataFrame) -> str:
@@ -46,17 +50,21 @@ def mark_end(axes: Axes, boundary: Survival) -> None:
 
 
 def name_end(axes: Axes, boundary: Survival, height: float = 0.06) -> None:
-    """Says beside the line what it is; `height` is a share of the axes."""
-    if np.isfinite(boundary.median):
-        axes.annotate(
-            f"end of phase one:\n{boundary.median:.0f} ({boundary.low:.0f} to {boundary.high:.0f})",
-            (boundary.low, height),
-            xycoords=("data", "axes fraction"),
-            xytext=(-6, 0),
-            textcoords="offset points",
-            ha="right",
-            color=style.ACCENT,
-        )
+    """Says beside the line what it is, on the side with more room; `height` is a share of axes."""
+    if not np.isfinite(boundary.median):
+        return
+    start, stop = axes.get_xlim()
+    left = boundary.low - start > 0.3 * (stop - start)
+    interval = f"{boundary.low:.0f} to {boundary.high:.0f}"
+    axes.annotate(
+        f"end of phase one:\n{boundary.median:.0f} ({interval})",
+        (boundary.low if left else min(boundary.high, stop), height),
+        xycoords=("data", "axes fraction"),
+        xytext=(-6 if left else 6, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        color=style.ACCENT,
+    )
 
 
 def title_end(axes: Axes, boundary: Survival) -> None:

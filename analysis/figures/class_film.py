@@ -37,7 +37,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
         rows = nearest_records(table, runs["run_id"].tolist(), step_R)
         for layer in layers:
             pictures[layer, name] = median_class_cosines(rows[rows["layer"] == layer])
-    low = min(float(np.nanmin(picture)) for picture in pictures.values())
+    low = min(float(p.min(initial=1.0, where=np.isfinite(p))) for p in pictures.values())
     figure = style.new_figure(height=1.5 + 1.35 * len(layers))
     figure.suptitle(f"{setting(runs)}. Median over {seeds}", x=0.01, ha="left", fontsize=11)
     grid = figure.subplots(len(layers), len(frames), squeeze=False)

@@ -73,7 +73,7 @@ def _film(figure: SubFigure, features: pd.DataFrame, run: pd.DataFrame) -> None:
     for axes, (name, step_R) in zip(grid, frames.items(), strict=True):
         rows = nearest_records(features, run["run_id"].tolist(), step_R)
         value_UxS = unit_by_sample(rows, units)
-        largest = np.nanmax(np.abs(value_UxS)) or 1.0
+        largest = np.abs(value_UxS).max(initial=0.0, where=np.isfinite(value_UxS)) or 1.0
         image = axes.imshow(value_UxS / largest, vmin=low, vmax=1, aspect="auto", cmap="cividis")
         axes.set_title(name_moment(name, step_R).replace(" of phase", "\nof phase"), fontsize=9.5)
         _class_lines(axes, rows)

@@ -6,8 +6,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from analysis.timeline import at, by_layer, moments, name_moment, setting, some_layers, whole_runs
+from analysis import style
+from analysis.survival import Survival
+from analysis.timeline import (
+    at,
+    by_layer,
+    mark_end,
+    moments,
+    name_end,
+    name_moment,
+    setting,
+    some_layers,
+    title_end,
+    whole_runs,
+)
 
 WriteResults = Callable[..., Any]
 
@@ -78,12 +92,35 @@ def test_diverged_runs_are_left_out_and_counted(
         return loss, 300.0
 
     configs = [{"seed": seed} for seed in range(3)]
-    kept, text = whole_runs(write_results(tmp_path, configs, curve))
+    kept, text = whole_runs(write_results(tmp_path / "three", configs, curve))
     assert kept["seed"].tolist() == [0, 2]
     assert text == "2 seeds (1 diverged, left out)"
+    assert whole_runs(write_results(tmp_path / "one", configs[:1], curve))[1] == "1 seed"
+    assert whole_runs(write_results(tmp_path / "bad", configs[1:2], curve))[1] == "1 seed"
 
 
 def test_a_setting_is_named_by_data_set_depth_and_width() -> None:
     runs = pd.DataFrame({"dataset": ["digits"], "depth": [9], "width": [128]})
     assert setting(runs) == "digits, depth 9, width 128"
     assert setting(runs.drop(columns="dataset").assign(width=None)) == "depth 9"
+
+
+@pytest.mark.parametrize(("end", "side"), [(20.0, "left"), (700.0, "right")])
+def test_the_end_of_phase_one_is_named_on_the_side_with_more_room(end: float, side: str) -> None:
+    axes = style.new_figure(height=2).subplots()
+    axes.set_xlim(0, 1000)
+    name_end(axes, Survival(end, end - 5, end + 5, 0.0, 2, 2, 1000.0))
+    (text,) = axes.texts
+    assert text.get_horizontalalignment() == side
+    assert f"{end:.0f} ({end - 5:.0f} to {end + 5:.0f})" in text.get_text()
+
+
+def test_nothing_is_marked_where_half_of_the_runs_never_ended_and_the_title_counts_them() -> None:
+    axes = style.new_figure(height=2).subplots()
+    censored = Survival(np.inf, 700.0, np.inf, 900.0, 4, 1, 1000.0)
+    mark_end(axes, censored)
+    name_end(axes, censored)
+    title_end(axes, censored)
+    assert not axes.lines
+    assert not axes.texts
+    assert axes.get_title() == "phase one ended in 1 of 4 runs"
