@@ -105,6 +105,7 @@ def values(axes: Axes, groups: Groups, column: str, reference: str | None = None
             mark_reference(axes, row, median)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def reference_key() -> Line2D:

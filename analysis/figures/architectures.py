@@ -1,20 +1,20 @@
 """Which architectures wait before they learn, and do their features grow alike meanwhile?
 
-Every architecture learns the same task by plain SGD; columns of numbers and names are those of the
-sweep. Small panels: training loss over the prior loss (solid) and between-class cosine of features
-of the middle layer (dashed), means over 50 steps, medians over seeds with 95 % bootstrap intervals
-shaded; the upright line is the median end of phase one (Kaplan-Meier). Below, left: length of
-phase one (ours: steps until the smoothed loss stays below 0.99 of the prior loss for 200 steps);
-open triangles had not ended at T, counted beside the panel; diamonds are medians with 95 %
-intervals; lengths of 0 are drawn at 1. Right: change of that cosine over phase one, from step 0 to
-its end or, where it did not end, to the last step (ours); diamonds are medians over seeds with 95
-% bootstrap intervals; the shaded row is the plain perceptron. Features of convolutions are all
-their pixels and channels, of recurrent networks the states of all time steps, of the transformer
-all tokens; the middle layer is the ceil(L/2)-th of the L layers that are recorded (blocks, in
-networks of blocks). A cosine that starts near 1 cannot rise. Initialisation scales and learning
-rates differ between architectures (they stand in the row's name) and were chosen so that plain
-networks can learn within T, not so that any of them waits or does not: lengths compare within a
-row, not between rows alone.
+Every architecture learns the same task by plain SGD; names are those of the sweep. Small panels:
+training loss over the prior loss (solid) and between-class cosine of features of the middle layer
+(dashed), means over 50 steps, medians over seeds with 95 % bootstrap intervals shaded; the upright
+line is the median end of phase one (Kaplan-Meier). Below, left: length of phase one (ours: steps
+until the smoothed loss stays below 0.99 of the prior loss for 200 steps); open triangles had not
+ended at T, counted beside the panel; diamonds are medians with 95 % intervals; lengths of 0 are
+drawn at 1. Right: change of that cosine over phase one, from step 0 to its end or, where it did
+not end, to the last step (ours); diamonds are medians over seeds with 95 % bootstrap intervals;
+the shaded row is the reference. A cosine that starts near 1 cannot rise, and a phase that is over
+at once leaves no time for it. A row names layers × width, init_scale and learning_rate. Where a
+scale is an architecture's own, chosen so that it learns within T, its length says that it waits,
+not how long compared with others. Features of convolutions are all their pixels and channels, of
+recurrent networks the states of all time steps, of the transformer all tokens; the middle layer is
+the ceil(L/2)-th of the L layers that are recorded (blocks, in networks of blocks). `residual`
+mixes what a block adds by a second matrix, `residual_simple` does not.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,8 @@ def _label(name: str, group: pd.DataFrame) -> str:
 def _small_panels(
     figure: Any, sweep: Results, groups: Mapping[str, pd.DataFrame], n_rows: int
 ) -> None:
-    grid = figure.subplots(n_rows, PER_ROW, sharex=True, sharey=True, squeeze=False)
+    columns = min(PER_ROW, len(groups))
+    grid = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False)
     losses = sweep.steps(columns=["loss"])
     everyone = pd.concat(list(groups.values()))
     cosines = middle_records(sweep, everyone)
