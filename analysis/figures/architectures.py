@@ -11,10 +11,11 @@ not end, to the last step (ours); diamonds are medians over seeds with 95 % boot
 the shaded row is the reference. A cosine that starts near 1 cannot rise, and a phase that is over
 at once leaves no time for it. A row names layers × width, init_scale and learning_rate. Where a
 scale is an architecture's own, chosen so that it learns within T, its length says that it waits,
-not how long compared with others. Features of convolutions are all their pixels and channels, of
-recurrent networks the states of all time steps, of the transformer all tokens; the middle layer is
-the ceil(L/2)-th of the L layers that are recorded (blocks, in networks of blocks). `residual`
-mixes what a block adds by a second matrix, `residual_simple` does not.
+not how long compared with others; and a rate that is large for an architecture can by itself make
+it wait. Features of convolutions are all their pixels and channels, of recurrent networks the
+states of all time steps, of the transformer all tokens; the middle layer is the ceil(L/2)-th of
+the L layers that are recorded (blocks, in networks of blocks). `residual` mixes what a block adds
+by a second matrix, `residual_simple` does not.
 """
 
 from collections.abc import Mapping
