@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import forest, marks, style
-from analysis.conditions import varied
+from analysis.conditions import describe, varied
 from analysis.curves import matrix, smooth, thin
 from analysis.phases import SIMILARITY, middle_records, with_phases
 from analysis.plateau import with_rise
@@ -67,11 +67,15 @@ def draw(results: Mapping[str, Results]) -> Figure:
 
 
 def _groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The runs of each architecture (and data set, where there are several), plain ones first."""
-    keys = ["architecture", *varied(runs, ["dataset"])]
-    groups = {" on ".join(name): group for name, group in runs.groupby(keys)}
-    rank = {name: ORDER.index(name.split()[0]) for name in groups}
-    return dict(sorted(groups.items(), key=lambda item: rank[item[0]]))
+    """The runs of each architecture, plain ones first; by data set and by rate if several."""
+    groups: dict[str, pd.DataFrame] = {}
+    for architecture in sorted(set(runs["architecture"]), key=ORDER.index):
+        own = runs[runs["architecture"] == architecture]
+        keys = [*varied(runs, ["dataset"]), *varied(own, ["learning_rate"])]
+        for values, group in own.groupby(keys or ["architecture"]):
+            named = [describe({"rate": v}) if isinstance(v, float) else str(v) for v in values]
+            groups[", ".join([architecture, *named] if keys else named)] = group
+    return groups
 
 
 def _label(name: str, group: pd.DataFrame) -> str:
