@@ -1,13 +1,13 @@
 """Does less collapse mean better test accuracy at the same training loss?
 
 Every mark is a run of the sweeps over depth, operations and initialisation: test accuracy where the
-loss on the training probe first falls below a fiftieth of the prior loss (interpolated between two
-probes; ours), against the largest between-class cosine that features of its middle layer reached.
-Left out, and counted in the title, are runs that never get there or get there too fast for their
-probes. Left: large marks are medians of conditions with 95 % bootstrap intervals over seeds, small
-ones runs; conditions differ in much more than collapse. Right: what differs between seeds alone, as
-deviations from the mean of the own condition; r is the correlation of the deviations, the partial
-correlation given the condition, with a 95 % bootstrap interval over seeds.
+loss on the training probe first falls below a fiftieth of the prior loss (ours: interpolated
+between two probes), against the largest between-class cosine that features of its middle layer
+reached. Left out, and counted in the title, are runs that never get there or get there too fast for
+their probes. Left: large marks are medians of conditions with 95 % bootstrap intervals over seeds,
+small ones runs; conditions differ in much more than collapse. Right: what differs between seeds
+alone, as deviations from the mean of the own condition; r is the correlation of the deviations, the
+partial correlation given the condition, with a 95 % bootstrap interval over seeds.
 """
 
 from collections.abc import Mapping
