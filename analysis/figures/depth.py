@@ -33,10 +33,13 @@ def draw(results: Mapping[str, Results]) -> Figure:
     """Loss curves by depth, and phase length against depth with censored runs."""
     sweep = results["depth"]
     runs = with_phases(sweep)
-    figure = style.new_figure(height=4.6)
+    figure = style.new_figure(height=4.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     _losses(left, sweep, runs)
     _lengths(right, runs)
+    lines = [line for line in right.get_lines() if str(line.get_label()).startswith("hypothesis")]
+    key = [*marks.key(diverged=bool(runs["diverged"].any())), *lines]
+    figure.legend(handles=key, loc="outside lower right", ncols=4)
     return figure
 
 
@@ -86,9 +89,6 @@ def _lengths(axes: Axes, runs: pd.DataFrame) -> None:
     axes.axhline(horizon, color=style.INK, linewidth=0.8, zorder=0)
     axes.set(yscale="log", xlabel="depth (linear layers)", ylabel="length of phase one (updates)")
     axes.set(xticks=list(groups), ylim=(None, 1.5 * horizon))
-    shown = marks.key(diverged=bool(runs["diverged"].any()))
-    lines = [line for line in axes.get_lines() if str(line.get_label()).startswith("hypothesis")]
-    axes.legend(handles=[*shown, *lines], loc="lower right")
 
 
 def _hypothesis(axes: Axes, depths: list[int], summaries: list[Survival], scale: float) -> None:

@@ -49,6 +49,8 @@ def draw(results: Mapping[str, Results]) -> Figure:
     right.set_ylabel("deviation of test accuracy")
     if len(known):
         figure.legend(loc="outside lower center", ncols=3)
+    else:
+        left.text(0.5, 0.5, "no run reached it", transform=left.transAxes, ha="center")
     return figure
 
 
