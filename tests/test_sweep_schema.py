@@ -74,6 +74,7 @@ def test_every_shipped_sweep_fits_the_schema(path: Path) -> None:
         "{name: a, grid: {n_train: [null, 10], init_scale: {linspace: [1, 2, 3]}}}",
         "{name: a, base: {n_train: null, dataset: 'npz:x', learning_rate: 1, activation: tanh}}",
         "{name: a, record: {every: 3, probe_every: 5, probe_samples: 7}}",
+        "{name: a, refine: {axes: [init_scale], boundary: final_loss < 2, halvings: 1}}",
     ],
 )
 def test_a_valid_sweep_fits_the_schema(text: str) -> None:
@@ -112,6 +113,10 @@ def test_a_valid_sweep_fits_the_schema(text: str) -> None:
         "{name: a, record: {every: {lin: 3}}}",
         "{name: a, record: {metrics: none}}",
         "{name: a, record: {probes: [nothing]}}",
+        "{name: a, refine: {axes: [activation], boundary: final_loss < 2, halvings: 1}}",
+        "{name: a, refine: {axes: [], boundary: final_loss < 2, halvings: 1}}",
+        "{name: a, refine: {axes: [init_scale], boundary: final_loss < 2, halvings: 9}}",
+        "{name: a, refine: {axes: [init_scale], halvings: 1}}",
     ],
 )
 def test_a_wrong_sweep_does_not_fit_the_schema(text: str) -> None:

@@ -82,7 +82,8 @@ def init() -> None:
 def validate(sweeps: SweepPaths) -> None:
     """Check sweep files; says what is wrong, all at once."""
     for sweep in _load_all(sweeps, [], None, None):
-        typer.echo(f"{sweep.path}: {len(sweep.runs)} runs of {sweep.steps} steps")
+        more = f", and at most {sweep.more:,} more by refine" if sweep.more else ""
+        typer.echo(f"{sweep.path}: {len(sweep.runs)} runs of {sweep.steps} steps{more}")
 
 
 @app.command()

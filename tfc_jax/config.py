@@ -5,8 +5,8 @@ Imports no JAX. The keys of a run are in keys.py, the product of axes in grid.py
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from tfc_jax.keys import AXES, KEYS, KINDS, TRACED, Run
 from tfc_jax.keytypes import Key, shown
 from tfc_jax.overrides import apply_overrides
 from tfc_jax.record import PerDecade, Record, read_record
+from tfc_jax.refine import Expansion, Refine, expand
+from tfc_jax.refine_section import read_refine
 from tfc_jax.sweep_schema import json_schema
 from tfc_jax.yaml_source import Problems, Value
 
@@ -33,7 +35,7 @@ __all__ = [
     "load_sweep",
 ]
 
-SECTIONS = ("name", "description", "base", "grid", "zip", "exclude", "seeds", "record")
+SECTIONS = ("name", "description", "base", "grid", "zip", "exclude", "seeds", "refine", "record")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -44,9 +46,14 @@ class Sweep:
     Attributes:
       name: of the results folder.
       steps: of every run.
-      runs: distinct, each with its own `run_id`.
+      runs: distinct, each with its own `run_id`. Where cells are refined, those of the rounds
+        known so far: of round 0 as loaded, of more as `rounds.known` returns it.
       text: the YAML as read, without overrides.
       path: where it was read.
+      refine: None if nothing is refined.
+      n_first: runs of round 0, which stand first in `runs`.
+      round: the newest round in `runs`.
+      more: at most so many runs can follow in later rounds.
     """
 
     name: str
@@ -56,6 +63,25 @@ class Sweep:
     runs: tuple[Run, ...]
     text: str
     path: str
+    refine: Refine | None = None
+    n_first: int | None = None
+    round: int = 0
+    more: int = 0
+
+    @property
+    def first(self) -> tuple[Run, ...]:
+        """The runs of round 0."""
+        return self.runs[: self.n_first]
+
+    def with_known(self, expansion: Expansion) -> "Sweep":
+        """Returns the sweep with the runs of the rounds that are known."""
+        return replace(
+            self,
+            runs=expansion.runs,
+            n_first=len(self.first),
+            round=expansion.round,
+            more=expansion.more,
+        )
 
 
 def load_sweep(
@@ -72,7 +98,7 @@ def load_sweep(
 
     Args:
       overrides: `key=value`, as of `--set`: replaces a key of `base` (an axis of that name goes),
-        or `name`, `description`, `seeds`, `record.<key>`.
+        or `name`, `description`, `seeds`, `record.<key>`, `refine.boundary`, `refine.halvings`.
       where: keeps the runs for which this expression over the keys holds.
       limit: keeps the first so many of those, >= 1.
 
@@ -90,9 +116,13 @@ def load_sweep(
     grid = Grid(_base(sections.get("base"), problems), _axes(sections, problems))
     excludes = _excludes(sections.get("exclude"), problems)
     wanted = _wanted(where, limit, problems)
+    refine = read_refine(sections, grid.axes, problems)
     problems.raise_if_any()
-    runs = _runs(root, grid, excludes, wanted, limit)
-    return Sweep(name, description, record, grid.base["steps"], runs, text, str(path))
+    if refine:
+        refine = replace(refine, excludes=tuple(excludes), wanted=wanted, limit=limit)
+    runs = _runs(root, grid, refine, excludes, wanted, limit)
+    sweep = Sweep(name, description, record, grid.base["steps"], runs, text, str(path), refine)
+    return sweep.with_known(expand(refine, runs, {})) if refine else sweep
 
 
 def _document(root: Value, overrides: Sequence[str], problems: Problems) -> Value:
@@ -253,12 +283,13 @@ def _expression(value: Value, label: str, problems: Problems) -> Expression | No
 def _runs(
     root: Value,
     grid: Grid,
+    refine: Refine | None,
     excludes: Sequence[Expression],
     wanted: Expression | None,
     limit: int | None,
 ) -> tuple[Run, ...]:
     problems = Problems()
-    if too_many := size_problem(grid.axes):
+    if too_many := size_problem(grid.axes, 1 + refine.below(0) if refine else 1):
         problems.add(root, too_many)
         problems.raise_if_any()
     keep = grid.kept(excludes)
@@ -266,6 +297,9 @@ def _runs(
         problems.add(root.data["exclude"], "exclude leaves no run. Remove a condition.")
     for condition, message in grid.contradictions(keep):
         problems.add(_place(root, condition), message)
+    if refine and not problems:
+        for condition, message in _later_contradictions(grid, refine, excludes):
+            problems.add(_place(root, condition), f"refine: {message}")
     problems.raise_if_any()
     if wanted:
         keep &= grid.mask(wanted)
@@ -274,6 +308,21 @@ def _runs(
     runs = tuple(itertools.islice(grid.runs(keep), limit))
     _refuse_equal_ids(root, runs)
     return runs
+
+
+def _later_contradictions(
+    grid: Grid, refine: Refine, excludes: Sequence[Expression]
+) -> Iterator[tuple[Expression, str]]:
+    """Contradictions among the first cells and the least and largest values of later ones."""
+    reach = {line.name: line.points(refine.halvings) for line in refine.axes}
+
+    def stretched(axis: Axis) -> Axis:
+        points = reach.get(axis.keys[0], [])
+        ends = [(p,) for p in (min(points), max(points))] if points else []
+        return replace(axis, rows=[*axis.rows, *ends])
+
+    whole = replace(grid, axes=tuple(map(stretched, grid.axes)))
+    return whole.contradictions(whole.kept(excludes))
 
 
 def _place(root: Value, condition: Expression) -> Value:

@@ -37,12 +37,21 @@ def summary(plan: Plan, n_workers: int) -> str:
     size = sum(p.disk_bytes(plan.sweep.record, plan.sweep.steps) for p in plan.packs)
     failed = sum(p.failed for p in plan.packs)
     return (
-        f"{plan.sweep.name}: {len(plan.sweep.runs)} runs of {plan.sweep.steps} steps; "
+        f"{plan.sweep.name}: {len(plan.sweep.runs)} runs of {plan.sweep.steps} steps"
+        f"{_rounds(plan)}; "
         f"{sum(len(p.runs) for p in todo)} runs in {len(todo)} packs to train"
         f"{f', {failed} packs failed before (tfc retry)' if failed else ''}; "
         f"about {duration(seconds)} on {n_workers} {plan.platform} workers, "
         f"{size / 2**20:,.0f} MiB of results"
     )
+
+
+def _rounds(plan: Plan) -> str:
+    """Says of a sweep that refines how far its runs are known."""
+    if not plan.sweep.refine:
+        return ""
+    more = f"at most {plan.sweep.more:,} more, by their outcomes" if plan.sweep.more else "the last"
+    return f" (refine: up to round {plan.sweep.round}, {more})"
 
 
 def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> list[str]:

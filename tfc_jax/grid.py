@@ -132,12 +132,17 @@ def read_values(key: Key, value: Value, label: str, problems: Problems) -> list[
     return [] if n_refused else values
 
 
-def size_problem(axes: Sequence[Axis]) -> str | None:
-    """Says that the product is too large, before anything is expanded."""
-    total = math.prod(len(axis.rows) for axis in axes)
+def size_problem(axes: Sequence[Axis], refined: int = 1) -> str | None:
+    """Says that the product is too large, before anything is expanded.
+
+    Args:
+      refined: runs that a run of the grid can become, itself included.
+    """
+    total = math.prod(len(axis.rows) for axis in axes) * refined
     if total <= MAX_RUNS:
         return None
     factors = " x ".join(f"{len(axis.rows)} ({', '.join(axis.keys)})" for axis in axes)
+    factors += f" x {refined} (refine, at most)" if refined > 1 else ""
     return (
         f"{total:,} runs = {factors}; at most {MAX_RUNS:,} are allowed, before exclude. "
         "Take fewer values, or split the sweep into several files."

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from tfc_jax import manifest, plan, store
+from tfc_jax import manifest, plan, rounds, store
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
@@ -78,7 +78,7 @@ def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -
     else:
         manifest.check_record(folder, sweep.record)
     planned = plan.make_plan(
-        sweep,
+        sweep if options.fresh else rounds.known(sweep, folder),
         platform=found.platform,
         started=[] if options.fresh else list(started_packs(folder)),
         width=options.pack_width,
@@ -116,18 +116,49 @@ def launch(
         planned = plan_sweep(sweep, folder, options, found)  # others may have written until now
         store.create(folder, sweep.record)
         manifest.write(folder, sweep, found, _flags(options))
-        on_event({"event": "planned", "plan": planned})
         log = _Log(folder)
-        log.write({"event": "launched", "committed_steps": _committed_steps(planned)})
-        _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
+        launched = {"event": "launched", "committed_steps": _committed_steps(planned)}
+        while True:
+            _store_cells(sweep, folder)
+            on_event({"event": "planned", "plan": planned})
+            log.write(launched)
+            _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
+            following = _next_round(planned, folder, options, found)
+            if following is None or interrupt.level:
+                break
+            planned, launched = following, {"event": "round", "round": following.sweep.round}
+        _store_cells(sweep, folder)
         log.write({"event": "ended"})
     return count_by_status(sweep, folder)
 
 
+def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:
+    """Plans what the outcomes of a round ask for; None where they ask for nothing more."""
+    if not planned.sweep.refine:
+        return None
+    again = replace(options, fresh=False, retry=False)
+    following = plan_sweep(planned.sweep, folder, again, found)
+    is_new = following.sweep.runs != planned.sweep.runs and following.unfinished
+    return following if is_new else None
+
+
+def _store_cells(sweep: Sweep, folder: Folder) -> None:
+    """Stores the leaf cells of a sweep that refines; those of an earlier launch go."""
+    expansion = rounds.expanded(sweep, folder)
+    if sweep.refine and expansion:
+        store.write_cells(folder, rounds.cell_table(sweep.refine, expansion))
+    else:
+        folder.cells.unlink(missing_ok=True)
+
+
 def count_by_status(sweep: Sweep, folder: Folder) -> Counter[str]:
-    """Returns the number of the sweep's runs that are done, running, diverged, failed, pending."""
+    """Returns the number of the sweep's runs that are done, running, diverged, failed, pending.
+
+    Of a sweep that refines, the runs of all rounds that are known count.
+    """
     statuses = {} if not folder.runs.is_dir() else _statuses(folder, sweep.steps)
-    return Counter(statuses.get(run.run_id, "pending") for run in sweep.runs)
+    runs = rounds.known(sweep, folder).runs
+    return Counter(statuses.get(run.run_id, "pending") for run in runs)
 
 
 def started_packs(folder: Folder) -> Iterator[StartedPack]:

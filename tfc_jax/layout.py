@@ -39,6 +39,11 @@ class Folder:
         return self.root / "runs"
 
     @property
+    def cells(self) -> Path:
+        """The leaf cells of a sweep that refines: one file in a folder of its own."""
+        return self.root / "cells" / "leaves.parquet"
+
+    @property
     def checkpoints(self) -> Path:
         """Whole states of packs."""
         return self.root / "checkpoints"

@@ -9,7 +9,8 @@ from tfc_jax.keys import KEYS
 from tfc_jax.yaml_source import Problems, Value
 
 _SECTIONS = ("name", "description", "seeds")
-_SETTABLE = (*KEYS, *_SECTIONS, *(f"record.{name}" for name in record.NAMES))
+_INNER = [f"record.{name}" for name in record.NAMES] + ["refine.boundary", "refine.halvings"]
+_SETTABLE = (*KEYS, *_SECTIONS, *_INNER)
 
 
 def apply_overrides(root: Value, overrides: Sequence[str], problems: Problems) -> Value:
@@ -72,7 +73,20 @@ def _without_axis(root: Value, name: str) -> Value:
         data["zip"] = replace(
             blocks, data=[b for b in (_without(b, name) for b in blocks.data) if b]
         )
-    return replace(root, data=data)
+    return replace(root, data=_unrefined(data, name))
+
+
+def _unrefined(data: dict[str, Value], name: str) -> dict[str, Value]:
+    """Takes an axis out of `refine` too; the section goes with its last axis."""
+    refine = data.get("refine")
+    axes = refine.data.get("axes") if refine and isinstance(refine.data, dict) else None
+    if refine is None or axes is None or not isinstance(axes.data, list):
+        return data
+    left = [item for item in axes.data if item.data != name]
+    if not left and axes.data:
+        return {section: value for section, value in data.items() if section != "refine"}
+    kept = replace(refine, data={**refine.data, "axes": replace(axes, data=left)})
+    return {**data, "refine": kept}
 
 
 def _without(mapping: Value, name: str) -> Value | None:

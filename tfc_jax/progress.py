@@ -68,10 +68,12 @@ class Display:
 
     def _on_planned(self, event: dict[str, Any]) -> None:
         plan = self._plan = event["plan"]
+        self._finished = 0
         todo = plan.unfinished
         runs, skipped = sum(len(p.runs) for p in todo), len(plan.packs) - len(todo)
         tail = f"; {skipped} packs are done" if skipped else ""
-        self._say(f"{plan.sweep.name}: {runs} runs in {len(todo)} packs to train{tail}")
+        name = plan.sweep.name + (f", round {plan.sweep.round}" if plan.sweep.refine else "")
+        self._say(f"{name}: {runs} runs in {len(todo)} packs to train{tail}")
 
     def _on_started(self, event: dict[str, Any]) -> None:
         assert self._plan is not None

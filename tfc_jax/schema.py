@@ -38,12 +38,13 @@ KEY_COLUMNS = {
     "probe_layers": (RUN_ID, STEP, LAYER),
     "classes": (RUN_ID, STEP, LAYER, CLASS_A, CLASS_B),
     "features": (RUN_ID, STEP, UNIT, SAMPLE),
+    "cells": (RUN_ID,),
 }
 MOST_UNITS = 4096  # of a layer, in table features
 SHOWN_PER_CLASS, SHOWN_OF_REGRESSION = 2, 20  # samples, in table features
 FIRST_INDEX = {"layer": 1}  # of the axis that a key column counts; the others count from 0
 PROBE_TABLES = ("probe", "probe_layers", "classes", "features")
-RESULT_TABLES = tuple(table for table in KEY_COLUMNS if table != "runs")
+RESULT_TABLES = tuple(table for table in KEY_COLUMNS if table not in ("runs", "cells"))
 EVERY_STEP = (
     Column("loss", "steps", "nats or squared units", "data loss of the batch, without L2"),
     Column("accuracy", "steps", "share", "share of the batch classified correctly"),

@@ -12,6 +12,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
 from tfc_jax.progress import duration
 from tfc_jax.results import Results
+from tfc_jax.rounds import known
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
 WATCH_SECONDS = 2.0
@@ -29,6 +30,8 @@ class Status:
       eta_s: seconds left at the rate of the newest launch; None while there is no rate.
       last_event_s: seconds since the last log entry; None without a log.
       errors: of failed packs, newest launch only.
+      round: of a sweep that refines, the newest; None for others.
+      more: at most so many runs can follow in later rounds.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Status:
     eta_s: float | None
     last_event_s: float | None
     errors: tuple[str, ...]
+    round: int | None = None
+    more: int = 0
 
     def as_text(self) -> str:
         """Two or three lines for people."""
@@ -46,6 +51,9 @@ class Status:
         counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in self.counts.items() if n)
         share = 100 * self.committed_steps / self.total_steps
         lines = [f"{self.name}: {counts}", f"committed: {share:.1f} % of the run-steps"]
+        if self.round is not None:
+            rest = f"at most {self.more:,} runs more" if self.more else "ended"
+            lines.append(f"refine: round {self.round}; {rest}")
         if self.training:
             left = f"about {duration(self.eta_s)} left" if self.eta_s is not None else "no rate yet"
             lines.append(f"training now; {left}")
@@ -64,7 +72,7 @@ def read_status(folder: Folder) -> Status:
     Raises:
       InputError: there are no results.
     """
-    sweep = launched_sweep(folder)
+    sweep = known(launched_sweep(folder), folder)
     counts: Counter[str] = count_by_status(sweep, folder)
     events = _last_launch(folder)
     age = time.time() - events[-1]["time"] if events else None
@@ -80,6 +88,8 @@ def read_status(folder: Folder) -> Status:
         eta_s=_eta(events, folder, sweep, total) if training else None,
         last_event_s=age,
         errors=tuple(f"pack {e['pack']}: {e['error']}" for e in events if e["event"] == "failed"),
+        round=sweep.round if sweep.refine else None,
+        more=sweep.more,
     )
 
 

@@ -200,6 +200,15 @@ class PackStore:
         files.move_in(staged, self.folder.params / f"{self.pack}.npz")
 
 
+def write_cells(folder: Folder, table: pa.Table) -> None:
+    """Rewrites the leaf cells of a sweep that refines."""
+    files.make_folder(folder.cells.parent)
+    staged = folder.staging / "cells-leaves.parquet"
+    write_parquet(table, staged)
+    files.sync_file(staged)
+    files.move_in(staged, folder.cells)
+
+
 def mark_failed(task: Task) -> None:
     """Stores that a pack could not be trained; what it committed stays, `tfc retry` goes on."""
     folder = Folder(Path(task.out))

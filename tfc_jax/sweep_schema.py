@@ -5,6 +5,7 @@ from typing import Any
 from tfc_jax import record, registry
 from tfc_jax.keys import AXES, KEYS
 from tfc_jax.keytypes import Key
+from tfc_jax.refine_section import BOUNDARY, HALVINGS, PARTS
 
 Schema = dict[str, Any]
 
@@ -40,6 +41,7 @@ def json_schema() -> Schema:
             "anyOf": [{"type": "integer", "minimum": 1}, _values(KEYS["seed"])],
             "description": "N for the seeds 0..N-1, or a list.",
         },
+        "refine": _refine(),
         "record": _record(),
     }
     title = "A sweep of tfc_jax"
@@ -64,6 +66,24 @@ def _values(key: Key, *, is_distinct: bool = True) -> Schema:
 def _space(name: str, n_least: int) -> Schema:
     numbers = {"type": "array", "items": {"type": "number"}, "minItems": n_least, "maxItems": 3}
     return {**_object({name: numbers}), "required": [name]}
+
+
+def _refine() -> Schema:
+    names = [name for name in AXES if KEYS[name].kind == "number" and name != "seed"]
+    listed = {"type": "string", "enum": names}
+    parts = {
+        "axes": {
+            "type": "array",
+            "items": listed,
+            "minItems": 1,
+            "uniqueItems": True,
+            "description": "Axes of grid, each with at least two ascending values.",
+        },
+        "boundary": {"type": "string", "description": BOUNDARY},
+        "halvings": {**HALVINGS.adapter.json_schema(), "description": HALVINGS.doc},
+    }
+    about = "Halves the cells of the grid where an outcome changes sides, round after round."
+    return {**_object(parts, about), "required": list(PARTS)}
 
 
 def _record() -> Schema:
