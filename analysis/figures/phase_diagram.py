@@ -1,106 +1,148 @@
 """Where learning starts soon, late, or not within the budget
 
-Length of phase one on digits for a small ReLU network, by initialisation scale (times Xavier),
-learning rate and depth. Above: median over seeds (Kaplan-Meier), in updates, on a logarithmic
-scale (ours: steps until the smoothed loss stays below 0.99 of the prior loss for 200 steps).
-Hatched: no median, since half of the runs or more had not ended at T or had diverged; a cross:
-half of the runs or more diverged before the end of phase one. Below: share of runs that had not
-ended at T; a dot marks cells in which any run diverged. A network whose units all died in the
-first steps also sits at the prior loss and counts as not ended.
+Length of phase one, by two keys of the sweep and one map per value of the others. A cell stands for
+all seeds at its middle; cells are smaller around the line where learning within the budget begins
+or ends, because the sweep was refined there. Above: median over seeds (Kaplan-Meier), in updates,
+on a logarithmic scale (ours: steps until the smoothed loss stays below 0.99 of the prior loss for
+200 steps). Hatched: no median, since half of the runs or more had not ended at T or had diverged; a
+cross: half of the runs or more diverged before the end of phase one.
+
+Middle: share of runs that had not ended at T; a dot marks cells in which any run diverged. A
+network whose units all died in the first steps also sits at the prior loss and counts as not ended.
+Below: how much seeds disagree on whether phase one ends within T, 2 min(p, 1 - p) of the share p
+that does (ours): 0 where all seeds agree, 1 where half of them end it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from analysis import style
-from analysis.curves import Floats
+from analysis.maps import BORDERS, Map, is_log, read_maps
 from analysis.phases import with_phases
 from analysis.survival import kaplan_meier
+from tfc_jax.keys import KEYS
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("phase_diagram",)
-AXES = ("init_scale", "learning_rate")
+HATCHED: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "////"}
+CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "markeredgewidth": 1.6}
+DOT: dict[str, Any] = {"marker": "o", "markersize": 3}
+FEW_DECADES = 30.0
 
 
 def draw(results: Mapping[str, Results]) -> Figure:
-    """Heat maps of median phase length and censored share over the two axes, one column a depth."""
+    """Three rows of maps: median length, share not ended, disagreement of seeds."""
     runs = with_phases(results["phase_diagram"])
-    depths = sorted(runs["depth"].unique())
-    tables = {depth: _cells(runs[runs["depth"] == depth]) for depth in depths}
-    horizon = float(runs["horizon"].max())
-    figure = style.new_figure(height=8.2)
-    grid = figure.subplots(2, len(depths), sharex=True, sharey=True, squeeze=False)
-    lengths = LogNorm(max(1.0, np.nanmin(runs["phase1_end"].astype(float))), horizon)
-    for column, (depth, cells) in enumerate(tables.items()):
-        grid[0, column].set_title(f"depth {depth}")
-        length = _heat(grid[0, column], cells, "median", cmap="viridis", norm=lengths)
-        _hatch(grid[0, column], cells)
-        share = _heat(grid[1, column], cells, "censored", cmap="Greys", vmin=0, vmax=1)
-        _dots(grid[1, column], cells)
-        grid[1, column].set_xlabel("learning_rate (per update)")
-    for row in grid:
-        row[0].set_ylabel("init_scale (× Xavier)")
-    figure.colorbar(length, ax=list(grid[0]), label="median length of phase one (updates)")
-    figure.colorbar(share, ax=list(grid[1]), label=f"share not ended at T = {horizon:.0f}")
+    maps = read_maps(results["phase_diagram"], runs)
+    cells = [cell_values(one) for one in maps]
+    figure = style.new_figure(height=10.6)
+    grid = figure.subplots(3, len(maps), sharex=True, sharey=True, squeeze=False)
+    for column, (one, values) in enumerate(zip(maps, cells, strict=True)):
+        grid[0, column].set_title(one.title)
+        _marks(grid[0, column], one, values["diverged"] >= 0.5, **CROSS)
+        _marks(grid[1, column], one, values["diverged"] > 0, **DOT)
+        grid[2, column].set_xlabel(_label(runs, one.x))
+    for row, (norm, cmap, name, label) in zip(grid, _rows(runs), strict=True):
+        row[0].set_ylabel(_label(runs, maps[0].y))
+        drawn = [
+            _heat(axes, one, values[name], norm=norm, cmap=cmap)
+            for axes, one, values in zip(row, maps, cells, strict=True)
+        ]
+        figure.colorbar(drawn[0], ax=list(row), label=label)
+    _frame(grid[0, 0], maps)
     figure.legend(handles=_key(), loc="outside lower center", ncols=3)
     return figure
 
 
-def _cells(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: median length (inf if there is none), shares censored and diverged."""
-    grouped = runs.groupby(list(AXES))
-    medians = {cell: max(kaplan_meier(group).median, 1.0) for cell, group in grouped}
+def cell_values(one: Map) -> pd.DataFrame:
+    """One row per cell: median (inf if there is none), censored, diverged, ended, disagreement."""
+    grouped = one.runs.groupby("cell")
     cells = grouped[["censored", "diverged"]].mean().astype(float)
-    return cells.assign(median=pd.Series(medians))
+    medians = {cell: max(kaplan_meier(group).median, 1.0) for cell, group in grouped}
+    ended = 1 - cells["censored"] - cells["diverged"]
+    disagreement = 2 * np.minimum(ended, 1 - ended)
+    return cells.assign(median=pd.Series(medians), ended=ended, disagreement=disagreement)
 
 
-def _edges(centres: Floats) -> Floats:
-    """Cell borders half way between centres on a logarithmic axis."""
-    log = np.log(centres)
-    half = np.diff(log) / 2
-    return np.exp(np.concatenate([[log[0] - half[0]], log[:-1] + half, [log[-1] + half[-1]]]))
+def _rows(runs: pd.DataFrame) -> Sequence[tuple[Normalize, str, str, str]]:
+    horizon = float(runs["horizon"].max())
+    lengths = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    shortest = np.nanmin(lengths) if np.isfinite(lengths).any() else 1.0
+    length = LogNorm(min(max(1.0, shortest), horizon / 2), horizon)
+    whole = Normalize(0, 1)
+    return (
+        (length, "viridis", "median", "median length\nof phase one (updates)"),
+        (whole, "Greys", "censored", f"share not ended\nat T = {horizon:.0f}"),
+        (whole, "Purples", "disagreement", "disagreement of seeds\n2 min(p, 1 - p)"),
+    )
 
 
-def _heat(axes: Axes, cells: pd.DataFrame, column: str, **look: Any) -> Any:
-    table = cells[column].unstack(AXES[1])
-    values = np.ma.masked_invalid(table.to_numpy(dtype=float))
-    x, y = (_edges(index.to_numpy(dtype=float)) for index in (table.columns, table.index))
-    axes.set(xscale="log", yscale="log")
+def _heat(axes: Axes, one: Map, values: pd.Series, **look: Any) -> PatchCollection:
+    """Draws the cells with a finite value in its colour, and hatches the others."""
     axes.grid(visible=False)
-    axes.set_yticks(table.index, [f"{v:.2g}" for v in table.index])
-    axes.set_yticks([], minor=True)
-    return axes.pcolormesh(x, y, values, edgecolors="0.8", linewidth=0.5, **look)
+    boxes = [_rectangle(*borders) for borders in one.boxes[BORDERS].to_numpy()]
+    finite = np.isfinite(values.to_numpy())
+    known = PatchCollection(
+        [box for box, is_known in zip(boxes, finite, strict=True) if is_known],
+        edgecolor="0.8",
+        linewidth=0.5,
+        **look,
+    )
+    known.set_array(values.to_numpy()[finite])
+    axes.add_collection(known)
+    for box, is_known in zip(boxes, finite, strict=True):
+        if not is_known:
+            box.set(linewidth=0.5, **HATCHED)
+            axes.add_patch(box)
+    return known
 
 
-def _hatch(axes: Axes, cells: pd.DataFrame) -> None:
-    """Hatches the cells without a median and crosses those where half or more diverged."""
-    table = cells["median"].unstack(AXES[1])
-    x, y = (_edges(index.to_numpy(dtype=float)) for index in (table.columns, table.index))
-    missing = np.ma.masked_where(np.isfinite(table.to_numpy()), np.ones(table.shape))
-    axes.pcolor(x, y, missing, cmap=ListedColormap(["0.93"]), edgecolor="0.45", hatch="////")
-    _points(axes, cells[cells["diverged"] >= 0.5], marker="x", markersize=9, markeredgewidth=2)
+def _rectangle(y_low: float, y_high: float, x_low: float, x_high: float) -> Rectangle:
+    return Rectangle((x_low, y_low), x_high - x_low, y_high - y_low)
 
 
-def _dots(axes: Axes, cells: pd.DataFrame) -> None:
-    _points(axes, cells[cells["diverged"] > 0], marker="o", markersize=4)
+def _marks(axes: Axes, one: Map, chosen: pd.Series, **look: Any) -> None:
+    x, y = (one.middles(at)[chosen.to_numpy()] for at in ("x", "y"))
+    axes.plot(x, y, linestyle="none", color=style.ACCENT, **look)
 
 
-def _points(axes: Axes, cells: pd.DataFrame, **look: Any) -> None:
-    scale, rate = (cells.index.get_level_values(name) for name in AXES)
-    axes.plot(rate, scale, linestyle="none", color=style.ACCENT, **look)
+def _frame(axes: Axes, maps: Sequence[Map]) -> None:
+    """Scales, limits and ticks of the axes that all maps share."""
+    boxes = pd.concat([one.boxes for one in maps])
+    for at, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        low, high = boxes[f"{at}_low"].to_numpy(), boxes[f"{at}_high"].to_numpy()
+        limits = {f"{at}lim": (low.min(), high.max())}
+        if is_log(low, high):
+            axes.set(**{f"{at}scale": "log"})
+            if high.max() / low.min() < FEW_DECADES:
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
+        axes.set(**limits)
+
+
+def _label(runs: pd.DataFrame, key: str) -> str:
+    """Names an axis with its unit; init_scale is a multiple of the sweep's initialisation."""
+    if key == "init_scale":
+        laws = " or ".join(sorted(runs["init"].unique())) if "init" in runs else "init"
+        return f"init_scale (× {laws})"
+    unit = KEYS[key].unit
+    return f"{key} ({unit})" if unit else key
 
 
 def _key() -> list[Any]:
-    hatched = Patch(facecolor="0.93", edgecolor="0.45", hatch="////", label="median not reached")
+    hatched = Patch(label="median not reached", **HATCHED)
     look: dict[str, Any] = {"linestyle": "none", "color": style.ACCENT}
-    crossed = Line2D([], [], marker="x", markeredgewidth=2, label="half or more diverged", **look)
-    dotted = Line2D([], [], marker="o", markersize=4, label="any diverged", **look)
+    crossed = Line2D([], [], label="half or more diverged", **CROSS, **look)
+    dotted = Line2D([], [], label="any diverged", **DOT, **look)
     return [hatched, crossed, dotted]
