@@ -160,11 +160,11 @@ def test_a_cell_whose_runs_all_failed_has_no_boundary(tmp_path: Path) -> None:
 
 
 def test_exclude_and_filter_choose_among_later_runs_too(tmp_path: Path) -> None:
-    excluded = make(tmp_path, exclude=["learning_rate > 0.05 and seed == 1"])
-    assert not [r for r in grown(excluded, is_above).runs if r.learning_rate > 0.05 and r.seed == 1]
-    filtered = grown(make(tmp_path, where="seed < 2 and init_scale < 0.9"), is_above)
+    excluded = make(tmp_path, exclude=["learning_rate > 0.02 and seed == 1"])
+    assert not [r for r in grown(excluded, is_above).runs if r.learning_rate > 0.02 and r.seed == 1]
+    filtered = grown(make(tmp_path, where="seed < 2 and init_scale < 0.75"), is_above)
     assert {run.seed for run in filtered.runs} == {0, 1}
-    assert max(run.init_scale for run in filtered.runs) < 0.9
+    assert max(run.init_scale for run in filtered.runs) < 0.75
     assert filtered.round > 0
 
 
@@ -172,7 +172,10 @@ def test_exclude_and_filter_choose_among_later_runs_too(tmp_path: Path) -> None:
 def test_a_limit_counts_the_runs_of_all_rounds(tmp_path: Path, limit: int) -> None:
     whole = grown(make(tmp_path), is_above).runs
     assert limit < len(whole)
-    assert grown(make(tmp_path, limit=limit), is_above).runs == whole[:limit]
+    limited = grown(make(tmp_path, limit=limit), is_above)
+    assert limited.runs == whole[:limit]
+    assert limited.round == int(limit > 5 * 6 * 2 * 3)
+    assert {r for leaves in limited.maps for leaf in leaves for r in leaf.runs} <= set(limited.runs)
 
 
 def test_no_halvings_mean_that_nothing_follows(tmp_path: Path) -> None:
