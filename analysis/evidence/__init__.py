@@ -1,10 +1,36 @@
 """What the tables say about one claim: functions from results to an effect with its interval.
 
-One file per subject. A function is named in `claims.yaml` as `file.function`; it takes the results
-of the claim's sweep, restricted to its cells, and the claim's arguments, and returns an `Evidence`.
+One file per subject. A function is named in the claims' files as `file.function`; it takes the
+`Cells` of the claim and the claim's arguments, and returns an `Evidence`. A parameter `no_effect`
+is filled with the claim's, so that the interval and the p value ask the same question.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pandas as pd
+
+from tfc_jax.results import Results
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The runs that a claim speaks of.
+
+    Attributes:
+      results: of the claim's sweep; other runs than those of the cells are to be left alone.
+      runs: by name of the cell, in the claim's order: rows of `runs` with the columns of
+        `analysis.phases`; at least one row each.
+    """
+
+    results: Results
+    runs: Mapping[str, pd.DataFrame]
+
+    @property
+    def all(self) -> pd.DataFrame:
+        """Runs of all cells under one another, with the column `cell`."""
+        frames = [frame.assign(cell=name) for name, frame in self.runs.items()]
+        return pd.concat(frames, ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -12,9 +38,10 @@ class Evidence:
     """An effect, how sure one can be of it, and from how many runs.
 
     Attributes:
-      effect: the estimate, in the unit that `claims.yaml` states.
+      effect: the estimate, in the unit that the claim states.
       low, high: 95 % interval; NaN where there is none (then no verdict but INCONCLUSIVE).
-      p: against no effect, not yet corrected; NaN for counts, which are no test.
+      p: two-sided, against the claim's `no_effect`, not yet corrected; NaN for counts, which are no
+        test.
       n: independent units: seeds, or runs where runs share no seed.
       detail: what else a reader needs, in one sentence: medians of both sides, censored runs.
     """

@@ -1,0 +1,289 @@
+"""The files of claims: what was fixed before the data, read strictly.
+
+    claims:
+      - id: T4
+        claim: Features of a middle layer grow more alike over the plateau
+        source: paper                      # paper | reviewers | ours
+        sweep: two_phase                   # a file of sweeps/figures
+        cells: {plain: "depth == 9"}       # the runs it speaks of, by expressions over run keys
+        evidence: similarity.rise          # analysis/evidence/similarity.py, function rise
+        arguments: {column: feature_cos}
+        statistic: median over seeds of the change from step 0 to the end of phase one
+        unit: cosine
+        direction: above                   # above | below | either (sign open) | within (the same)
+        no_effect: 0
+        threshold: 0.02                    # the smallest effect of interest, a value of the effect
+        why: the margin of the flag feature_collapse
+        ours: the window of 50 steps
+
+`scale: ratio` mirrors `either` and `within` by division, `rule: count` is a share of cases with its
+exact interval and no p. `parts` makes a claim that several things hold together: a mapping from the
+part's name to whatever differs there from the claim (sweep, cells, evidence, arguments, statistic,
+unit, direction, no_effect, threshold, scale, rule).
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from analysis.evidence import Cells, Evidence
+from analysis.verdicts import Direction, Rule
+from tfc_jax.errors import InputError, nearest
+from tfc_jax.expression import parse
+from tfc_jax.keys import KINDS
+
+FAMILIES = ("T", "V", "R")
+FILES = tuple(
+    path
+    for family in FAMILIES
+    if (path := Path(__file__).with_name(f"claims_{family.lower()}.yaml")).exists()
+)
+_EVIDENCE = Path(__file__).parent / "evidence"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PartEntry(_Strict):
+    """What differs in one part of a claim."""
+
+    sweep: str | None = None
+    cells: dict[str, str] | None = None
+    evidence: str | None = None
+    arguments: dict[str, Any] | None = None
+    statistic: str | None = None
+    unit: str | None = None
+    direction: Direction | None = None
+    no_effect: float | None = None
+    threshold: float | None = None
+    scale: Literal["difference", "ratio"] | None = None
+    rule: Literal["effect", "count"] | None = None
+
+
+class ClaimEntry(_Strict):
+    """One claim as it stands in the file."""
+
+    id: str = Field(pattern=r"^[TVR][1-9][0-9]*$")
+    claim: str
+    source: Literal["paper", "reviewers", "ours"]
+    sweep: str
+    cells: dict[str, str] = Field(min_length=1)
+    evidence: str
+    arguments: dict[str, Any] = {}
+    statistic: str
+    unit: str
+    direction: Direction
+    no_effect: float
+    threshold: float
+    scale: Literal["difference", "ratio"] = "difference"
+    rule: Literal["effect", "count"] = "effect"
+    why: str
+    ours: str = ""
+    parts: dict[str, PartEntry] = {}
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ClaimEntry":
+        for name, part in _parts_of(self).items():
+            label = f"part '{name}': " if name else ""
+            for problem in _problems(part):
+                raise ValueError(label + problem)
+        return self
+
+
+@dataclass(frozen=True)
+class Part:
+    """One question to the data: where to look, what to compute, what counts as a yes."""
+
+    sweep: str
+    cells: Mapping[str, str]
+    evidence: str
+    arguments: Mapping[str, Any]
+    statistic: str
+    unit: str
+    rule: Rule
+
+    def judge(self, cells: Cells) -> Evidence:
+        """Runs the evidence function on the runs of the cells."""
+        function = evidence_function(self.evidence)
+        given = dict(self.arguments)
+        if "no_effect" in inspect.signature(function).parameters:
+            given["no_effect"] = self.rule.no_effect
+        return function(cells, **given)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and all that was fixed about it before data.
+
+    Attributes:
+      parts: by name; the only one has the empty name.
+    """
+
+    id: str
+    claim: str
+    source: str
+    why: str
+    ours: str
+    parts: Mapping[str, Part]
+
+    @property
+    def family(self) -> str:
+        """T, V or R: p values are corrected within it."""
+        return self.id[0]
+
+    @property
+    def sweeps(self) -> tuple[str, ...]:
+        """The sweeps of its parts, each once."""
+        return tuple(dict.fromkeys(part.sweep for part in self.parts.values()))
+
+
+def evidence_function(name: str) -> Callable[..., Evidence]:
+    """Returns the function that `file.function` names.
+
+    Raises:
+      ValueError: there is none, with the nearest name.
+    """
+    file, _, function = name.partition(".")
+    files = sorted(path.stem for path in _EVIDENCE.glob("*.py") if path.stem != "__init__")
+    if file not in files:
+        raise ValueError(f"there is no evidence file '{file}'.{nearest(file, files)}")
+    module = importlib.import_module(f"analysis.evidence.{file}")
+    found = getattr(module, function, None)
+    if not callable(found) or function.startswith("_"):
+        raise ValueError(f"{file}.py has no function '{function}'.{nearest(function, dir(module))}")
+    chosen: Callable[..., Evidence] = found
+    return chosen
+
+
+def read_claims(paths: Path | Sequence[Path] = FILES) -> tuple[Claim, ...]:
+    """Reads files of claims.
+
+    Raises:
+      InputError: all that is wrong in the first file that is, each with its line.
+    """
+    files = [paths] if isinstance(paths, Path) else list(paths)
+    claims = [claim for file in files for claim in _read(file)]
+    ids = [claim.id for claim in claims]
+    twice = sorted({name for name in ids if ids.count(name) > 1})
+    if twice:
+        places = ", ".join(str(file) for file in files)
+        raise InputError(f"{places}: {twice[0]} comes twice. An id stands once, in one file.")
+    return tuple(claims)
+
+
+def _read(path: Path) -> list[Claim]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+        root = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise InputError(f"{path}:{line}: not YAML: {error.problem}.") from None
+    except YAMLError as error:
+        raise InputError(f"{path}: not YAML: {error}.") from None
+    entries = data.get("claims") if isinstance(data, dict) and len(data) == 1 else None
+    if not isinstance(entries, list):
+        raise InputError(f"{path}:1: a file of claims has one key, claims, with a list under it.")
+    problems: list[str] = []
+    claims = [_claim(path, root, at, entry, problems) for at, entry in enumerate(entries)]
+    if problems:
+        raise InputError(problems)
+    return [claim for claim in claims if claim]
+
+
+def _claim(path: Path, root: Node, at: int, entry: Any, problems: list[str]) -> Claim | None:
+    try:
+        read = ClaimEntry.model_validate(entry, strict=False)
+    except ValidationError as error:
+        for found in error.errors():
+            where = f"{path}:{_line(root, ('claims', at, *found['loc']))}"
+            problems.append(f"{where}: {_sentence(found)}")
+        return None
+    return Claim(read.id, read.claim, read.source, read.why, read.ours, _parts_of(read))
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    """One of pydantic's findings, in our words where a key is not known."""
+    *_, key = found["loc"] or ("",)
+    if found["type"] == "extra_forbidden":
+        allowed = PartEntry.model_fields if "parts" in found["loc"] else ClaimEntry.model_fields
+        names = ", ".join(allowed)
+        return f"unknown key '{key}'.{nearest(str(key), allowed)} Allowed: {names}."
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join(map(str, found['loc']))}: {message}" if found["loc"] else message
+
+
+def _line(node: Node, keys: Sequence[str | int]) -> int:
+    """The line of what `keys` lead to, or of the last thing on the way that is there."""
+    line = node.start_mark.line + 1
+    for key in keys:
+        if isinstance(node, SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        elif isinstance(node, MappingNode):
+            pairs = {k.value: (k, v) for k, v in node.value}
+            if str(key) not in pairs:
+                break
+            name, node = pairs[str(key)]
+            line = name.start_mark.line + 1
+    return int(line)
+
+
+def _parts_of(entry: ClaimEntry) -> dict[str, Part]:
+    names = entry.parts or {"": PartEntry()}
+    return {name: _part(entry, part) for name, part in names.items()}
+
+
+def _part(entry: ClaimEntry, own: PartEntry) -> Part:
+    names = PartEntry.model_fields
+    value = {n: getattr(entry, n) if getattr(own, n) is None else getattr(own, n) for n in names}
+    ratio, count = value["scale"] == "ratio", value["rule"] == "count"
+    rule = Rule(value["direction"], value["no_effect"], value["threshold"], ratio, count)
+    kept = ("sweep", "cells", "evidence", "arguments", "statistic", "unit")
+    return Part(**{name: value[name] for name in kept}, rule=rule)
+
+
+def _problems(part: Part) -> list[str]:
+    """What is wrong with one question, apart from the types of its values."""
+    rule = part.rule
+    problems = []
+    if rule.direction == "below" and rule.threshold > rule.no_effect and not rule.count:
+        problems.append("the threshold of `below` is at or below no_effect")
+    if rule.direction != "below" and rule.threshold < rule.no_effect:
+        problems.append(f"the threshold of `{rule.direction}` is at or above no_effect")
+    if rule.ratio and not 0 < rule.no_effect:
+        problems.append("no_effect of a ratio is positive")
+    for expression in part.cells.values():
+        try:
+            parse(expression, KINDS)
+        except InputError as error:
+            problems += error.messages
+    return problems + _misfits(part)
+
+
+def _misfits(part: Part) -> list[str]:
+    try:
+        function = evidence_function(part.evidence)
+    except ValueError as error:
+        return [str(error)]
+    signature = inspect.signature(function)
+    given = dict(part.arguments)
+    if "no_effect" in given:
+        return ["no_effect is no argument: a function that has it is given the claim's"]
+    if "no_effect" in signature.parameters:
+        given["no_effect"] = part.rule.no_effect
+    try:
+        signature.bind(None, **given)
+    except TypeError as error:
+        return [f"{part.evidence}: {error}; its parameters: {', '.join(signature.parameters)}"]
+    return []

@@ -1,0 +1,82 @@
+"""What a run measured at the start and at the end of its plateau (windows are ours).
+
+A value at a step is the centred mean over 50 steps of `curves.smooth`, taken at the last record at
+or before that step: at step 0 it is the record itself. A phase that is over before the second
+record therefore changes nothing. A run whose plateau never ended is read at its last record.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.curves import Floats, matrix, middle_layer, smooth
+from analysis.evidence import Cells
+
+END = "phase1_end"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One smoothed quantity of R runs at M records.
+
+    Attributes:
+      steps: (M,), ascending.
+      values: (R, M), NaN where a run has no record or has diverged.
+    """
+
+    steps: Floats
+    values: Floats
+
+    def at(self, step_R: Floats) -> Floats:
+        """Value of each run at the last finite record at or before its step, (R,)."""
+        seen_RxM = np.isfinite(self.values) & (self.steps <= step_R[:, None])
+        last_R = seen_RxM.shape[1] - 1 - seen_RxM[:, ::-1].argmax(axis=1)
+        value_R = self.values[np.arange(len(step_R)), last_R]
+        return np.where(seen_RxM.any(axis=1), value_R, np.nan)
+
+
+def middle_curves(
+    cells: Cells, runs: pd.DataFrame, columns: Sequence[str], layer: int | None = None
+) -> dict[str, Curves]:
+    """Smoothed columns of table `layers` at each run's middle layer (or at `layer`), by column.
+
+    Runs may differ in depth. A sweep that does not record a column gives NaN.
+    """
+    parts = []
+    for depth, group in runs.groupby("depth"):
+        where = f"depth == {depth} and layer == {layer or middle_layer(int(depth))}"
+        frame = cells.results.layers(where, columns)
+        parts.append(frame[frame["run_id"].isin(group["run_id"])])
+    frame = pd.concat(parts, ignore_index=True)
+    diverged_at_R = floats(runs, "diverged_at")
+    curves = {}
+    for column in columns:
+        steps_M, values_RxM = matrix(frame, column, runs["run_id"].tolist())
+        sane_RxM = ~(steps_M >= diverged_at_R[:, None])
+        values_RxM = np.where(sane_RxM, values_RxM, np.nan)
+        curves[column] = Curves(steps_M, smooth(values_RxM, steps_M))
+    return curves
+
+
+def floats(runs: pd.DataFrame, column: str) -> Floats:
+    """One column of the runs as floats, null as NaN."""
+    return runs[column].to_numpy(dtype=float, na_value=np.nan)
+
+
+def ends(runs: pd.DataFrame, end: str = END) -> Floats:
+    """Step at which the plateau of each run ended, else the last step that was seen, (R,)."""
+    last_R = np.fmin(floats(runs, "horizon"), floats(runs, "diverged_at")) - 1
+    end_R = floats(runs, end)
+    return np.where(np.isfinite(end_R), end_R, last_R)
+
+
+def unfinished(runs: pd.DataFrame, end: str = END) -> str:
+    """Says how many runs did not end their plateau, "" if all did."""
+    left = int(runs[end].isna().sum())
+    diverged = int(runs["diverged"].sum())
+    if not left:
+        return ""
+    text = f"{left} of {len(runs)} runs did not end it within T and are read at their last step"
+    return f"; {text} ({diverged} of them diverged)" if diverged else f"; {text}"
