@@ -46,6 +46,8 @@ FILES = tuple(
     for family in FAMILIES
     if (path := Path(__file__).with_name(f"claims_{family.lower()}.yaml")).exists()
 )
+# Parameters of evidence functions that are filled from the claim.
+FIXED = {"no_effect", "threshold"}
 _EVIDENCE = Path(__file__).parent / "evidence"
 
 
@@ -115,8 +117,8 @@ class Part:
         """Runs the evidence function on the runs of the cells."""
         function = evidence_function(self.evidence)
         given = dict(self.arguments)
-        if "no_effect" in inspect.signature(function).parameters:
-            given["no_effect"] = self.rule.no_effect
+        for name in FIXED & inspect.signature(function).parameters.keys():
+            given[name] = getattr(self.rule, name)
         return function(cells, **given)
 
 
@@ -278,10 +280,9 @@ def _misfits(part: Part) -> list[str]:
         return [str(error)]
     signature = inspect.signature(function)
     given = dict(part.arguments)
-    if "no_effect" in given:
-        return ["no_effect is no argument: a function that has it is given the claim's"]
-    if "no_effect" in signature.parameters:
-        given["no_effect"] = part.rule.no_effect
+    for name in FIXED & given.keys():
+        return [f"{name} is no argument: a function that has it is given the claim's"]
+    given |= dict.fromkeys(FIXED & signature.parameters.keys())
     try:
         signature.bind(None, **given)
     except TypeError as error:

@@ -2,7 +2,7 @@
 
 One file per subject. A function is named in the claims' files as `file.function`; it takes the
 `Cells` of the claim and the claim's arguments, and returns an `Evidence`. A parameter `no_effect`
-is filled with the claim's, so that the interval and the p value ask the same question.
+or `threshold` is filled with the claim's, so that the interval and p ask the same question.
 """
 
 from collections.abc import Mapping

@@ -54,3 +54,17 @@ def signed_rank(values_N: Floats, no_effect: float, *, log: bool = False) -> flo
         return 1.0
     finite_N = np.clip(shift_N, -np.finfo(float).max / 4, np.finfo(float).max / 4)
     return float(scipy.stats.wilcoxon(finite_N).pvalue)
+
+
+def equivalence_p(values_N: Floats, low: float, high: float) -> float:
+    """The larger p of two one-sided signed-rank tests: above `low`, and below `high` (TOST)."""
+    if len(values_N) < 2:
+        return float("nan")
+    above = scipy.stats.wilcoxon(values_N - low, alternative="greater").pvalue
+    below = scipy.stats.wilcoxon(values_N - high, alternative="less").pvalue
+    return float(max(above, below))
+
+
+def sign_p(yes: int, cases: int) -> float:
+    """Two-sided p of the sign test that yes and no are equally likely."""
+    return float(scipy.stats.binomtest(yes, cases).pvalue) if cases else float("nan")

@@ -1,10 +1,13 @@
 """Whether what samples share grows over the plateau."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 
 from analysis.evidence import Cells, Evidence
-from analysis.evidence.samples import of_sample
-from analysis.evidence.windows import END, ends, middle_curves, unfinished
+from analysis.evidence.samples import equivalence_p, of_sample
+from analysis.evidence.windows import END, ends, floats, middle_curves, unfinished
 
 
 def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> Evidence:
@@ -20,3 +23,65 @@ def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> E
         f"10 %){unfinished(runs, end)}"
     )
     return of_sample(end_R - start_R, no_effect, detail)
+
+
+def difference(cells: Cells, first: str, second: str, column: str, no_effect: float) -> Evidence:
+    """Rise in one cell less that in another, paired by seed, median over seeds."""
+    rises = {name: rises_by_seed(cells, name, column) for name in (first, second)}
+    both = pd.concat(rises, axis=1, join="inner")
+    medians = " against ".join(f"{both[name].median():.3f} ({name})" for name in rises)
+    detail = f"median rise of {column}, middle layer: {medians}"
+    return of_sample((both[first] - both[second]).to_numpy(dtype=float), no_effect, detail)
+
+
+def rises_by_seed(
+    cells: Cells, name: str, column: str, layer: int | None = None, end: str = END
+) -> pd.Series:
+    """Rise of each run of a cell, by seed; of the middle layer, or of one."""
+    runs = cells.runs[name]
+    curve = middle_curves(cells, runs, [column], layer)[column]
+    rise_R = curve.at(ends(runs, end)) - curve.at(np.zeros(len(runs)))
+    return pd.Series(rise_R, index=runs["seed"].to_numpy())
+
+
+def level(cells: Cells, column: str, no_effect: float, end: str = END) -> Evidence:
+    """Value of a column of the middle layer at the plateau's end, median over runs."""
+    runs = cells.all
+    value_R = middle_curves(cells, runs, [column])[column].at(ends(runs, end))
+    detail = f"{column} of the middle layer at {end}{unfinished(runs, end)}"
+    return of_sample(value_R, no_effect, detail)
+
+
+def fall(cells: Cells, column: str, no_effect: float) -> Evidence:
+    """Change of a column of the middle layer from the plateau's end to the last record."""
+    runs = cells.all
+    curve = middle_curves(cells, runs, [column])[column]
+    end_R = np.where(runs["phase1_end"].notna(), ends(runs), np.nan)
+    early_R, late_R = curve.at(end_R), curve.at(np.full(len(runs), np.inf))
+    detail = (
+        f"{column} of the middle layer goes from {np.nanmedian(early_R):.3f} at the plateau's end "
+        f"to {np.nanmedian(late_R):.3f} at the last record"
+    )
+    return of_sample(late_R - early_R, no_effect, detail)
+
+
+def peak_against_end(
+    cells: Cells, column: str, no_effect: float, threshold: float, end: str
+) -> Evidence:
+    """Step at which a column of the middle layer is largest, over that of the plateau's end.
+
+    Counted from 1. p is that of the two one-sided tests that the ratio lies inside the threshold
+    and its reciprocal (signed ranks of its logarithm). A run that did not end has no ratio.
+    """
+    runs = cells.all
+    curve = middle_curves(cells, runs, [column])[column]
+    known_R = np.isfinite(curve.values).any(axis=1)
+    filled_RxM = np.where(np.isfinite(curve.values), curve.values, -np.inf)
+    peak_R = np.where(known_R, curve.steps[filled_RxM.argmax(axis=1)], np.nan)
+    end_R = floats(runs, end)
+    ratio_R = (peak_R + 1) / (end_R + 1)
+    detail = f"median peak at step {np.nanmedian(peak_R):.0f}, {end} at {np.nanmedian(end_R):.0f}"
+    found = of_sample(ratio_R, no_effect, detail, log=True)
+    known = ratio_R[np.isfinite(ratio_R)]
+    p = equivalence_p(np.log(known), np.log(no_effect**2 / threshold), np.log(threshold))
+    return replace(found, p=p)

@@ -38,11 +38,16 @@ class Curves:
 
 
 def middle_curves(
-    cells: Cells, runs: pd.DataFrame, columns: Sequence[str], layer: int | None = None
+    cells: Cells,
+    runs: pd.DataFrame,
+    columns: Sequence[str],
+    layer: int | None = None,
+    *,
+    smoothed: bool = True,
 ) -> dict[str, Curves]:
-    """Smoothed columns of table `layers` at each run's middle layer (or at `layer`), by column.
+    """Columns of table `layers` at each run's middle layer (or at `layer`), by column.
 
-    Runs may differ in depth. A sweep that does not record a column gives NaN.
+    Runs may differ in depth.
     """
     parts = []
     for depth, group in runs.groupby("depth"):
@@ -56,7 +61,7 @@ def middle_curves(
         steps_M, values_RxM = matrix(frame, column, runs["run_id"].tolist())
         sane_RxM = ~(steps_M >= diverged_at_R[:, None])
         values_RxM = np.where(sane_RxM, values_RxM, np.nan)
-        curves[column] = Curves(steps_M, smooth(values_RxM, steps_M))
+        curves[column] = Curves(steps_M, smooth(values_RxM, steps_M) if smoothed else values_RxM)
     return curves
 
 

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from analysis.evidence import Cells
-from analysis.evidence.similarity import rise
+from analysis.evidence.samples import equivalence_p
+from analysis.evidence.similarity import difference, fall, level, peak_against_end, rise
 
 MakeCells = Callable[..., Cells]
 RNG = np.random.default_rng(1)
 STEPS = np.arange(0, 400, 10)
+PAIR = (("a", 0.02), ("b", 0.07))
 
 
 def layers(run_id: str, values: np.ndarray, layer: int = 3) -> pd.DataFrame:
@@ -65,3 +67,47 @@ def test_what_follows_divergence_does_not_count(make_cells: MakeCells) -> None:
     found = rise(make_cells({"plain": runs}, layers=pd.concat(frames)), "feature_cos")
     assert found.effect == pytest.approx(0, abs=1e-12)  # means of equal numbers, rounded
     assert "4 of them diverged" in found.detail
+
+
+def test_two_cells_are_compared_seed_by_seed(make_cells: MakeCells) -> None:
+    frames = [layers(f"{cell}/{s}", ramp(gain)) for cell, gain in PAIR for s in range(16)]
+    cells = make_cells({"a": [{}] * 16, "b": [{}] * 14}, layers=pd.concat(frames))
+    found = difference(cells, "a", "b", "feature_cos", 0.0)
+    assert found.n == 14
+    assert found.effect == pytest.approx(-0.05, abs=0.006)
+    assert found.high < -0.03
+
+
+def test_the_level_is_read_at_the_end(make_cells: MakeCells) -> None:
+    frames = [layers(f"plain/{seed}", ramp(0.1)) for seed in range(16)]
+    found = level(make_cells({"plain": [{}] * 16}, layers=pd.concat(frames)), "feature_cos", 0.95)
+    assert found.effect == pytest.approx(0.9, abs=0.015)  # the window at the bend: 1/8 of a rise
+    assert found.p < 1e-3
+
+
+def test_a_fall_after_the_plateau_is_found(make_cells: MakeCells) -> None:
+    values = np.where(STEPS < 150, 0.9, 0.7)
+    frames = [layers(f"plain/{seed}", values) for seed in range(16)]
+    found = fall(make_cells({"plain": [{}] * 16}, layers=pd.concat(frames)), "feature_cos", 0.0)
+    assert found.effect == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(("end", "ratio"), [(150.0, 1.0), (300.0, 0.5)])
+def test_the_peak_is_compared_with_the_end(make_cells: MakeCells, end: float, ratio: float) -> None:
+    hump = 0.8 + 0.1 * np.exp(-(((STEPS - 150) / 60) ** 2))
+    frames = [layers(f"plain/{s}", hump + RNG.normal(0, 1e-3, len(STEPS))) for s in range(16)]
+    runs = [{"phase1_end_95": end}] * 16
+    found = peak_against_end(
+        make_cells({"plain": runs}, layers=pd.concat(frames)),
+        "feature_cos",
+        no_effect=1.0,
+        threshold=1.5,
+        end="phase1_end_95",
+    )
+    assert found.effect == pytest.approx(ratio, rel=0.1)  # a record or two of 150 steps
+    assert (found.p < 0.01) == (end == 150)
+
+
+def test_equivalence_is_seldom_found_at_the_threshold_itself() -> None:
+    p_values = [equivalence_p(RNG.normal(0.4, 1, 16), -0.4, 0.4) for _ in range(400)]
+    assert np.mean(np.array(p_values) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
