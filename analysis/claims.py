@@ -1,0 +1,211 @@
+"""Verdicts on the claims: `python -m analysis.claims [--results results] [--out figures]`."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claim_file import Claim, Part, read_claims
+from analysis.claim_tables import markdown_table, print_table, write_claims
+from analysis.evidence import Cells, Evidence
+from analysis.phases import with_phases, write_analysis
+from analysis.stats import holm
+from analysis.verdicts import NOT_JUDGED, Rule, verdict_of_all, weakest
+from tfc_jax.errors import InputError
+from tfc_jax.expression import parse
+from tfc_jax.keys import KINDS
+from tfc_jax.results import Results, open_results
+
+__all__ = ["judge", "markdown_table", "open_sweeps", "read_claims", "sweep_file", "write_claims"]
+
+SEEDS, FIRST_SEED = 16, 1000  # per cell; below 1000 are the seeds of pilots
+PROFILES = {"default": "figures", "smoke": "smoke", "paper": "paper"}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A claim with the evidence for its parts, or with the reason why there is none."""
+
+    claim: Claim
+    evidence: Mapping[str, Evidence]
+    missing: str
+    rehearsal: bool
+
+    @property
+    def parts(self) -> list[tuple[Rule, Evidence]]:
+        return [(self.claim.parts[name].rule, found) for name, found in self.evidence.items()]
+
+    @property
+    def p(self) -> float:
+        """The largest p of the parts; counts have none."""
+        values = [found.p for rule, found in self.parts if not rule.count]
+        return float(np.max(values)) if values and not self.missing else float("nan")
+
+
+def sweep_file(sweep: str, profile: str = "default") -> str:
+    """Returns where the YAML of a claim's sweep is, relative to the project."""
+    return f"sweeps/{PROFILES[profile]}/{sweep}.yaml"
+
+
+def open_sweeps(
+    claims: Sequence[Claim], root: Path, profile: str = "default"
+) -> dict[str, Results]:
+    """Opens the results that there are of the claims' sweeps, analysed, by name of the sweep."""
+    found = {}
+    for sweep in dict.fromkeys(name for claim in claims for name in claim.sweeps):
+        folder = root / (sweep if profile == "default" else f"{profile}_{sweep}")
+        if any(folder.glob("steps/*-*")):
+            write_analysis(open_results(folder))
+            found[sweep] = open_results(folder)
+    return found
+
+
+def judge(
+    claims: Sequence[Claim], results: Mapping[str, Results], profile: str = "default"
+) -> pd.DataFrame:
+    """Judges every claim; one row each, in order.
+
+    p is the largest of a claim's parts (no correction between them is due, since all must hold),
+    p_holm Holm's within the family, over the claims of that family that have a test. A claim
+    without results is NOT JUDGED and says what to run.
+
+    Returns:
+      Columns id, family, claim, source, sweep, sweep_file, cells, statistic, effect, effect_unit,
+      low, high, p, p_holm, n, direction, no_effect, threshold, verdict, rehearsal, detail, why,
+      ours. Of a claim with parts, the numbers are those of its weakest part. `rehearsal`: fewer
+      than 16 seeds in a cell, or seeds that pilots used.
+    """
+    runs = {sweep: with_phases(one) for sweep, one in results.items()}
+    judged = [_judged(claim, results, runs, profile) for claim in claims]
+    families = np.array([claim.family for claim in claims])
+    p_holm = np.full(len(judged), np.nan)
+    for family in np.unique(families):
+        of_family = np.flatnonzero(families == family)
+        p_holm[of_family] = holm([judged[i].p for i in of_family])
+    rows = [_row(one, float(p), profile) for one, p in zip(judged, p_holm, strict=True)]
+    return pd.DataFrame(rows)
+
+
+def _judged(
+    claim: Claim,
+    results: Mapping[str, Results],
+    runs: Mapping[str, pd.DataFrame],
+    profile: str,
+) -> _Judged:
+    absent = [sweep for sweep in claim.sweeps if sweep not in results]
+    if absent:
+        commands = " and ".join(f"`tfc run {sweep_file(sweep, profile)}`" for sweep in absent)
+        return _Judged(claim, {}, f"no results of {' and '.join(absent)}; run {commands}", False)
+    evidence, rehearsal = {}, False
+    for name, part in claim.parts.items():
+        try:
+            cells = _cells(part, results[part.sweep], runs[part.sweep])
+            evidence[name] = part.judge(cells)
+        except InputError as error:
+            return _Judged(claim, {}, f"{name}: {error}" if name else str(error), False)
+        rehearsal |= any(_is_rehearsal(frame) for frame in cells.runs.values())
+    return _Judged(claim, evidence, "", rehearsal)
+
+
+def _cells(part: Part, results: Results, runs: pd.DataFrame) -> Cells:
+    frames = {}
+    for name, text in part.cells.items():
+        chosen = runs[parse(text, KINDS).mask(runs)].reset_index(drop=True)
+        if chosen.empty:
+            raise InputError(
+                f"{results.path}: no run with recorded steps fits the cell '{name}' ({text}). "
+                "Train the sweep that the claim names."
+            )
+        frames[name] = chosen
+    return Cells(results, frames)
+
+
+def _is_rehearsal(runs: pd.DataFrame) -> bool:
+    return bool(runs["seed"].nunique() < SEEDS or (runs["seed"] < FIRST_SEED).any())
+
+
+def _row(judged: _Judged, p_holm: float, profile: str) -> dict[str, Any]:
+    claim = judged.claim
+    if judged.missing:
+        name = next(iter(claim.parts))
+        found = Evidence(np.nan, np.nan, np.nan, np.nan, 0, judged.missing)
+        word, detail = NOT_JUDGED, judged.missing
+    else:
+        name = list(claim.parts)[weakest(judged.parts)]
+        found = judged.evidence[name]
+        word, detail = verdict_of_all(judged.parts, p_holm), _detail(judged, name)
+    part = claim.parts[name]
+    return {
+        "id": claim.id,
+        "family": claim.family,
+        "claim": claim.claim,
+        "source": claim.source,
+        "sweep": ", ".join(claim.sweeps),
+        "sweep_file": ", ".join(sweep_file(sweep, profile) for sweep in claim.sweeps),
+        "cells": _cells_in_words(claim),
+        "statistic": part.statistic,
+        "effect": float(found.effect),
+        "effect_unit": part.unit,
+        "low": float(found.low),
+        "high": float(found.high),
+        "p": judged.p,
+        "p_holm": p_holm,
+        "n": int(found.n),
+        "direction": part.rule.direction,
+        "no_effect": part.rule.no_effect,
+        "threshold": part.rule.threshold,
+        "verdict": word,
+        "rehearsal": judged.rehearsal,
+        "detail": detail,
+        "why": claim.why,
+        "ours": claim.ours,
+    }
+
+
+def _cells_in_words(claim: Claim) -> str:
+    cells = {name: text for part in claim.parts.values() for name, text in part.cells.items()}
+    return "; ".join(f"{name}: {text}" for name, text in cells.items())
+
+
+def _detail(judged: _Judged, weakest_name: str) -> str:
+    """Of several parts: how many hold, each with its numbers, and the sentence of the weakest."""
+    if len(judged.evidence) == 1:
+        (only,) = judged.evidence.values()
+        return only.detail
+    pairs = zip(judged.evidence.items(), judged.parts, strict=True)
+    words = {name: verdict_of_all([part], found.p) for (name, found), part in pairs}
+    held = sum(word == "SUPPORTED" for word in words.values())
+    each = "; ".join(
+        f"{name}: {found.effect:.3g} [{found.low:.3g}, {found.high:.3g}] {words[name].lower()}"
+        for name, found in judged.evidence.items()
+    )
+    last = judged.evidence[weakest_name].detail
+    return f"{held} of {len(words)} parts hold alone ({each}). Weakest, {weakest_name}: {last}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; 0 if every claim was judged, 1 if a sweep is missing, 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--profile", choices=PROFILES, default="default")
+    given = parser.parse_args(arguments)
+    try:
+        claims = read_claims()
+        frame = judge(claims, open_sweeps(claims, given.results, given.profile), given.profile)
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_claims(frame, given.out / "claims.parquet")
+    print_table(frame)
+    return 1 if (frame["verdict"] == NOT_JUDGED).any() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
