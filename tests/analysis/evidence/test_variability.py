@@ -207,3 +207,13 @@ def test_networks_that_never_collapse_outlast_all_that_do(make_cells: MakeCells)
         return {"output_cv": 1.0 if name == "abs" else 1e-3 if depth > 9 else 1.0}
 
     assert collapse_depth(grid(make_cells, one_sided, ("abs", "relu")), "spread").effect == np.inf
+
+
+def test_depth_does_not_know_the_outcome_of_the_run_it_predicts(make_cells: MakeCells) -> None:
+    """By coin tosses, the mean of a depth would order its own runs well if they were in it."""
+
+    def tossed(name: str, depth: int, seed: int) -> float:
+        return 100.0 if rng_of("coin", depth, seed).integers(2) else np.inf
+
+    found = predicts(grid(make_cells, flat, trained=tossed), "reached")
+    assert float(found.detail.split("depth ")[1].split(";")[0]) <= 0.5
