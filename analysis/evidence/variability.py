@@ -31,6 +31,8 @@ def from_peak(
     the depth it is judged by. A peak at the end itself gives the ratio 1.
     """
     table_SxD = _by_depth(at_start(cells.results, cells.all, [column]), column)
+    if len(table_SxD) < 2:
+        return of_sample(np.array([]), no_effect, f"{column} is known of {len(table_SxD)} seeds")
     best_S = _peaks(table_SxD)
     edge = table_SxD.columns[0 if side == "shallow" else -1]
     peak_S = np.array([table_SxD.loc[seed, depth] for seed, depth in best_S.items()])
@@ -113,9 +115,9 @@ def collapse_depth(
             frame = runs.assign(left=1 - _last_hidden_cosine(cells, runs))
         depths.append(_crossings(_by_depth(frame, "left")))
     names = list(cells.runs)
-    detail = "; ".join(f"{n}: depth {np.median(d):.3g}" for n, d in zip(names, depths, strict=True))
-    with np.errstate(invalid="ignore"):
-        return of_sample(depths[0] / depths[1], no_effect, detail + " (medians)", log=True)
+    detail = "; ".join(f"{n}: depth {d.median():.3g}" for n, d in zip(names, depths, strict=True))
+    ratio_S = (depths[0] / depths[1]).to_numpy()
+    return of_sample(ratio_S, no_effect, detail + " (medians)", log=True)
 
 
 def per_seed(runs: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> Floats:
@@ -130,6 +132,8 @@ def _by_depth(runs: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _peaks(table_SxD: pd.DataFrame) -> pd.Series:
     """Depth at which the median over all other seeds is largest, by seed."""
+    if len(table_SxD) < 2:
+        return pd.Series(dtype=float)
     others = {seed: table_SxD.drop(index=seed).median().idxmax() for seed in table_SxD.index}
     return pd.Series(others)
 
@@ -181,11 +185,12 @@ def _last_hidden_cosine(cells: Cells, runs: pd.DataFrame) -> Floats:
     return runs["run_id"].map(cosine).to_numpy(dtype=float, na_value=np.nan)
 
 
-def _crossings(left_SxD: pd.DataFrame) -> Floats:
-    """Depth at which each row first falls below 1e-2, its logarithm interpolated; else inf."""
+def _crossings(left_SxD: pd.DataFrame) -> pd.Series:
+    """Depth at which each seed first falls below 1e-2, its logarithm interpolated; else inf."""
     depth_D = left_SxD.columns.to_numpy(dtype=float)
     rows = np.log(np.maximum(left_SxD.to_numpy(dtype=float), np.finfo(float).tiny))
-    return np.array([_crossing(row, depth_D) for row in rows])
+    depths = [_crossing(row, depth_D) for row in rows]
+    return pd.Series(depths, index=left_SxD.index, dtype=float)
 
 
 def _crossing(log_D: Floats, depth_D: Floats) -> float:

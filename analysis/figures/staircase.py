@@ -1,4 +1,4 @@
-"""How the rank of the features climbs while the loss falls, and what raises it at the start
+"""Does the rank of the features climb in steps while the loss falls, and what raises its start?
 
 Regression of a sum of three sines by networks with biases, one column per activation. First row:
 training loss of a plain network (Adam, Xavier) and of departures from it, median over seeds with
@@ -58,14 +58,14 @@ def draw(results: Mapping[str, Results]) -> Figure:
 
 
 def _activations(runs: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
-    groups = list(runs.groupby("activation", sort=False))
+    groups = list(runs.groupby("activation"))
     return [(name, group.reset_index(drop=True)) for name, group in groups][:2]
 
 
 def _conditions(runs: pd.DataFrame) -> Groups:
     """Plain first; names as short as they may be."""
     names = departures(runs, varied(runs, KEYS))
-    groups = {_short(str(name)): group for name, group in runs.groupby(names, sort=False)}
+    groups = {_short(str(name)): group for name, group in runs.groupby(names)}
     return {name: groups[name] for name in sorted(groups, key=lambda name: name != "plain")}
 
 
@@ -85,7 +85,7 @@ def _by_condition(panels: Sequence[Axes], sweep: Results, runs: pd.DataFrame) ->
     groups = _conditions(runs)
     _bands(panels[0], groups, lambda group: looks(sweep, group, "train_loss"))
     _bands(panels[1], groups, lambda group: layer_looks(sweep, group, RANK, -1))
-    panels[1].legend(loc="best", ncols=2, fontsize=8.5)
+    panels[1].legend(loc="best", ncols=2)
 
 
 def _bands(axes: Axes, groups: Groups, look: Look) -> None:
@@ -118,7 +118,7 @@ def _one_run(panels: Sequence[Axes], sweep: Results, run: pd.DataFrame) -> None:
 
 def _by_task(panels: Sequence[Axes], tasks: Results) -> None:
     runs = with_phases(tasks)
-    groups = {str(name): group for name, group in runs.groupby("dataset", sort=False)}
+    groups = {str(name): group for name, group in runs.groupby("dataset")}
 
     def relative(group: pd.DataFrame) -> tuple[Floats, Floats]:
         steps_M, loss_RxM = looks(tasks, group, "train_loss")

@@ -63,7 +63,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
 
 def _curves(axes: Axes, runs: pd.DataFrame, summary: Summary) -> None:
     """One line per activation and initialisation; points side by side so that bars are told."""
-    lines = list(runs.groupby(["activation", "init_scale"], sort=False))
+    lines = list(runs.groupby(["activation", "init_scale"]))[::-1]
     for i, ((activation, scale), group) in enumerate(lines):
         color, marker = LOOKS.get(str(activation), (style.FAINT, "^"))
         rows = [summary(part) for _, part in group.groupby("depth")]

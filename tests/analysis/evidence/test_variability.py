@@ -217,3 +217,26 @@ def test_depth_does_not_know_the_outcome_of_the_run_it_predicts(make_cells: Make
 
     found = predicts(grid(make_cells, flat, trained=tossed), "reached")
     assert float(found.detail.split("depth ")[1].split(";")[0]) <= 0.5
+
+
+def test_seeds_are_paired_also_where_one_is_missing(make_cells: MakeCells) -> None:
+    def gaps(name: str, depth: int, seed: int) -> dict[str, float]:
+        factor = 1 + seed / 10
+        at = depth / (10 if name == "abs" else 5) * factor
+        return {"output_cv": 10**-at, "v3_raw": np.nan if (name, seed) == ("abs", 0) else factor}
+
+    cells = grid(make_cells, gaps, ("abs", "relu"))
+    absent = {n: f[(f["seed"] > 0) | (n == "relu")] for n, f in cells.runs.items()}
+    found = collapse_depth(Cells(cells.results, absent), "spread")
+    # 1e-2 is passed at depths 20 / factor and 10 / factor; beyond depth 5 from 2 on interpolation
+    # of the logarithm is exact, so that every pair of one seed has the ratio 2
+    assert (found.low, found.high) == pytest.approx((2, 2))
+    assert found.n == SEEDS - 1
+    assert against(cells).n == SEEDS - 1
+
+
+def test_one_seed_has_no_others_to_choose_its_peak(make_cells: MakeCells) -> None:
+    cells = grid(make_cells, hump)
+    one = {"relu": cells.runs["relu"].query("seed == 0")}
+    assert np.isnan(from_peak(Cells(cells.results, one), "shallow").effect)
+    assert np.isnan(with_units(Cells(cells.results, one)).effect)
