@@ -1,7 +1,7 @@
 """Does the rank of the features climb in steps while the loss falls, and what raises its start?
 
 Regression of a sum of three sines by networks with biases, one column per activation. First row:
-training loss of a plain network (Adam, Xavier) and of departures from it, median over seeds with
+training loss of a plain network (Adam) and of departures from it, median over seeds with
 its 95 % bootstrap interval. Second row: epsilon-rank of the last hidden layer, the number of its
 Gram eigenvalues above 1e-4. Third and fourth row: the plain run of the smallest seed alone, so that
 steps are not averaged away: rank of each hidden layer, and the root of the loss with the bound
@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import style
-from analysis.conditions import departures, varied
+from analysis.conditions import describe
 from analysis.curves import Floats
 from analysis.looks import layer_looks, looks
 from analysis.phases import with_phases
@@ -28,7 +29,6 @@ from analysis.stats import median_interval
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("staircase", "staircase_tasks")
-KEYS = ("optimizer", "learning_rate", "init", "fourier_features", "width")
 RANK = "eps_rank_abs_1em4"
 BOUNDS = ("rank_bound_1em2", "rank_bound_1em4", "rank_bound_1em6", "rank_bound_1em8")
 SHORT = {"optimizer sgd": "SGD", "init structured": "structured first layer"}
@@ -45,10 +45,11 @@ def draw(results: Mapping[str, Results]) -> Figure:
     figure = style.new_figure(height=12.6)
     panels = figure.subplots(5, 2, height_ratios=[1.2, 1.2, 1, 1, 1.1])
     groups = _activations(runs)
+    names = list(dict.fromkeys(name for _, group in groups for name in _conditions(group)))
     for axes in panels[:4, len(groups) :].flat:
         axes.set_axis_off()
     for column, (activation, group) in enumerate(groups):
-        _by_condition(list(panels[:2, column]), sweep, group)
+        _by_condition(list(panels[:2, column]), sweep, group, names)
         panels[0, column].set_title(f"{activation}, {group['depth'].iloc[0] - 1} hidden layers")
         _one_run(list(panels[2:4, column]), sweep, _plain(group))
     _by_task(list(panels[4]), tasks)
@@ -63,17 +64,24 @@ def _activations(runs: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
 
 
 def _conditions(runs: pd.DataFrame) -> Groups:
-    """Plain first; names as short as they may be."""
-    names = departures(runs, varied(runs, KEYS))
+    """Runs by how they depart from the plain condition, which comes first."""
+    plain = {
+        "optimizer": "adam",
+        "init": runs["init"][runs["init"] != "structured"].min(),
+        "fourier_features": 0,
+        "width": runs["width"].min(),
+    }
+    names = [
+        describe({key: row[key] for key in plain if row[key] != plain[key]}) or "plain"
+        for row in runs[list(plain)].to_dict("records")
+    ]
     groups = {_short(str(name)): group for name, group in runs.groupby(names)}
     return {name: groups[name] for name in sorted(groups, key=lambda name: name != "plain")}
 
 
 def _short(name: str) -> str:
-    words = [part for part in name.split(", ") if not part.startswith("learning_rate")]
-    return ", ".join(
-        SHORT.get(part, part.replace("fourier_features", "Fourier features:")) for part in words
-    )
+    parts = [SHORT.get(part, part) for part in name.split(", ")]
+    return ", ".join(parts).replace("fourier_features", "Fourier features:")
 
 
 def _plain(runs: pd.DataFrame) -> pd.DataFrame:
@@ -81,19 +89,24 @@ def _plain(runs: pd.DataFrame) -> pd.DataFrame:
     return next(iter(_conditions(runs).values())).nsmallest(1, "seed")
 
 
-def _by_condition(panels: Sequence[Axes], sweep: Results, runs: pd.DataFrame) -> None:
+def _by_condition(
+    panels: Sequence[Axes], sweep: Results, runs: pd.DataFrame, names: Sequence[str]
+) -> None:
     groups = _conditions(runs)
-    _bands(panels[0], groups, lambda group: looks(sweep, group, "train_loss"))
-    _bands(panels[1], groups, lambda group: layer_looks(sweep, group, RANK, -1))
+    _bands(panels[0], groups, lambda group: looks(sweep, group, "train_loss"), names)
+    _bands(panels[1], groups, lambda group: layer_looks(sweep, group, RANK, -1), names)
     panels[1].legend(loc="best", ncols=2)
 
 
-def _bands(axes: Axes, groups: Groups, look: Look) -> None:
-    colors = style.ordered_colors(len(groups))
-    for i, ((name, group), color) in enumerate(zip(groups.items(), colors, strict=True)):
+def _bands(axes: Axes, groups: Groups, look: Look, names: Sequence[str]) -> None:
+    """One line per group; its colour and style are those of its place among `names`."""
+    colors = style.ordered_colors(len(names))
+    for name, group in groups.items():
         steps_M, values_RxM = look(group)
-        line = {"linestyle": style.LINES[i % len(style.LINES)], "label": name}
-        style.band(axes, steps_M, median_interval(values_RxM), color=color, linewidth=1.8, **line)
+        place = names.index(name)
+        line = {"linestyle": style.LINES[place % len(style.LINES)], "label": name}
+        summary = median_interval(values_RxM)
+        style.band(axes, steps_M, summary, color=colors[place], linewidth=1.8, **line)
 
 
 def _one_run(panels: Sequence[Axes], sweep: Results, run: pd.DataFrame) -> None:
@@ -125,8 +138,8 @@ def _by_task(panels: Sequence[Axes], tasks: Results) -> None:
         return steps_M, loss_RxM / group["prior_loss"].to_numpy(dtype=float)[:, None]
 
     left, right = panels
-    _bands(left, groups, relative)
-    _bands(right, groups, lambda group: layer_looks(tasks, group, RANK, -1))
+    _bands(left, groups, relative, list(groups))
+    _bands(right, groups, lambda group: layer_looks(tasks, group, RANK, -1), list(groups))
     left.set_title(f"other tasks, {runs['activation'].iloc[0]}")
     left.legend(loc="best")
 
@@ -153,6 +166,8 @@ def _name(panels: Any) -> None:
     panels[0, 0].set_yscale("log")
     for row in (2, 3):
         panels[row, 0].set_ylim(0, ROOM * panels[row, 0].get_ylim()[1])
+    for axes in (*panels[1], *panels[2], panels[4, 1]):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     left, right = panels[4]
     left.set(ylabel="loss / loss of the\nbest constant")
     right.set(ylabel="ε-rank, last hidden layer")
