@@ -101,7 +101,7 @@ def _name(variability: Axes, spread: Axes, share: Axes, updates: Axes, horizon: 
         axes.set(yscale="log", ylabel=label, ylim=(top * 10.0**-DECADES, 2 * top))
     spread.axhline(CONSTANT, color=style.INK, linestyle=":", linewidth=1)
     spread.annotate(
-        "collapsed to a constant",
+        "below: constant",
         (0.02, CONSTANT),
         xycoords=("axes fraction", "data"),
         xytext=(0, -4),
