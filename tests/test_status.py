@@ -5,17 +5,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import make_sweep, train
-from tfc_jax import status
+from tfc_jax import glance, status
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
 from tfc_jax.results import open_results
-from tfc_jax.status import read_status
+from tfc_jax.status import Reader, read_status
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,8 @@ def test_time_left_is_what_is_missing_over_the_rate_of_this_launch(half: Path, l
     # 3 runs x 20 steps in 2 seconds; 360 - 60 - 60 are left
     state = read_status(Folder(half))
     assert state.eta_s == pytest.approx(240 / (60 / 2))
-    assert "training now; about 8 s left" in state.as_text()
+    assert state.rate == pytest.approx(60 / 2)
+    assert "training now; about 8 s left at 30 run-steps/s" in state.as_text()
 
 
 def test_a_long_silence_means_that_nobody_is_training(half: Path, log: Path) -> None:
@@ -84,6 +86,60 @@ def test_a_long_silence_means_that_nobody_is_training(half: Path, log: Path) -> 
     assert state.eta_s is None
     assert state.last_event_s is not None
     assert state.last_event_s > status.SILENT_SECONDS
+
+
+def test_a_pack_is_where_the_log_says_unless_a_commit_knows_better(half: Path, log: Path) -> None:
+    pack = open_results(half).runs["pack"].iloc[0]
+    launched = {"event": "launched", "committed_steps": 60}
+    started = {"event": "started", "pack": pack, "step": 20}
+    said = [launched, started, {"event": "step", "pack": pack, "step": 40}]
+    states = []
+    for count in (1, 2, 3):
+        log.write_text(events(time.time() - 3, *said[:count]))
+        states.append(read_status(Folder(half)).packs[0])
+    assert [state.state for state in states] == ["waiting", "compiling", "training"]
+    assert [state.step for state in states] == [20, 20, 40]
+    log.unlink()
+    (state,) = read_status(Folder(half)).packs
+    assert (state.id, state.runs, state.step, state.state) == (pack, 3, 20, "interrupted")
+    # init_scale is 0.8 in all runs of this pack and in half of the sweep's; their rates differ
+    assert state.what == "digits mlp 3x16, init_scale 0.8, learning_rate 0.05 to 0.8"
+
+
+def test_runs_are_on_the_plateau_while_their_last_losses_are(
+    half: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = open_results(half)
+    means = results.steps(columns=["loss"]).groupby("run_id")["loss"].mean()
+    share = (means / results.runs["prior_loss"].iloc[0]).sort_values()
+    monkeypatch.setattr(status, "PLATEAU", share.iloc[1])  # two of three lie at or above it
+    state = read_status(Folder(half))
+    assert (state.plateaued, state.judged) == ({"running": 2, "done": 0}, 3)
+    assert "on the plateau: 2 of 3 runs (2 interrupted)" in state.as_text()
+
+
+def test_reading_again_sees_what_was_written_since(half: Path, log: Path) -> None:
+    log.unlink()
+    reader = Reader(Folder(half))
+    assert reader.read().last_event_s is None
+    log.write_text(events(time.time(), {"event": "launched", "committed_steps": 0})[:-9])
+    assert reader.read().last_event_s is None  # a line that is not whole yet
+    log.write_text(events(time.time() - 5, {"event": "launched"}, {"event": "ended"}))
+    state = reader.read()
+    assert state.last_event_s is not None
+    assert not state.training
+    log.write_text(events(time.time() - 5, {"event": "launched"}))
+    assert reader.read().training  # a shorter log is a new one
+
+
+def test_what_has_not_changed_is_not_read_again(
+    half: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(Folder(half))
+    first = reader.read()
+    monkeypatch.setattr(glance, "launched_sweep", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(pq, "ParquetFile", lambda *_, **__: pytest.fail("read again"))
+    assert reader.read().counts == first.counts
 
 
 def test_errors_are_those_of_the_newest_launch(half: Path, log: Path) -> None:

@@ -198,15 +198,21 @@ def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -
 @reports_errors
 def status(
     results: ResultsPath,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Packs, throughput, curves; refreshed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how many runs are done, running, diverged, failed, pending; works from any machine."""
     from tfc_jax.layout import Folder
-    from tfc_jax.status import read_status, watch_status
+    from tfc_jax.status import read_status
 
     if watch:
-        watch_status(Folder(results))
+        from rich.console import Console
+
+        from tfc_jax import live
+
+        live.watch(Folder(results), Console())
         return
     state = read_status(Folder(results))
     typer.echo(json.dumps(state.as_dict()) if as_json else state.as_text())

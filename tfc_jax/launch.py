@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import pandas as pd
+
 from tfc_jax import manifest, plan, rounds, store
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
@@ -156,7 +158,7 @@ def count_by_status(sweep: Sweep, folder: Folder) -> Counter[str]:
 
     Of a sweep that refines, the runs of all rounds that are known count.
     """
-    statuses = {} if not folder.runs.is_dir() else _statuses(folder, sweep.steps)
+    statuses = {} if not folder.runs.is_dir() else run_status(Results(folder).runs, sweep.steps)
     runs = rounds.known(sweep, folder).runs
     return Counter(statuses.get(run.run_id, "pending") for run in runs)
 
@@ -338,9 +340,8 @@ def _flags(options: Options) -> dict[str, Any]:
     return given | {name: getattr(options, name) for name in execution}
 
 
-def _statuses(folder: Folder, steps: int) -> dict[str, str]:
+def run_status(runs: pd.DataFrame, steps: int) -> dict[str, str]:
     """Status by run_id; a finished run of which more steps are wanted now is `pending`."""
-    runs = Results(folder).runs
     is_short = runs["status"].isin(["done", "diverged"]) & (runs["steps_done"] < steps)
     return dict(zip(runs["run_id"], runs["status"].mask(is_short, "pending"), strict=True))
 

@@ -1,0 +1,153 @@
+"""Cheap reading of a results folder, again and again, also while a sweep writes to it.
+
+A file that has not changed is not read again. Files move in whole and may vanish at any time (a
+recovery drops parts, `--fresh` all of them): one that is gone counts as not there.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfc_jax.config import Sweep
+from tfc_jax.layout import Folder
+from tfc_jax.manifest import launched_sweep
+
+T = TypeVar("T")
+RUN_COLUMNS = ("run_id", "pack", "status", "steps_done", "prior_loss", "built_width")
+
+
+class Cache(Generic[T]):
+    """What was read from each file, until the file changes or is no longer asked for."""
+
+    def __init__(self, load: Callable[[Path], T]) -> None:
+        self._load = load
+        self._kept: dict[Path, tuple[tuple[int, int, int], T]] = {}
+
+    def read(self, paths: list[Path]) -> dict[Path, T]:
+        """Returns what each file holds; files that are gone are left out, others forgotten."""
+        fresh = {}
+        for path in paths:
+            try:
+                stat = path.stat()
+                mark = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                kept = self._kept.get(path)
+                fresh[path] = kept if kept and kept[0] == mark else (mark, self._load(path))
+            except FileNotFoundError:
+                continue
+        self._kept = fresh
+        return {path: value for path, (_, value) in fresh.items()}
+
+
+@dataclass
+class Launch:
+    """What the log says of the newest launch.
+
+    Attributes:
+      committed_steps: run-steps that were there before.
+      began, ended: seconds since the epoch, of its first and its newest entry.
+      over: whether it said that it ended.
+      first, newest: step by pack, at its start and now; `started` alone gives no newest.
+      finished: packs.
+      errors: of failed packs, by pack.
+    """
+
+    committed_steps: int = 0
+    began: float | None = None
+    ended: float = 0.0
+    over: bool = False
+    first: dict[str, int] = field(default_factory=dict)
+    newest: dict[str, int] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Adds one entry."""
+        self.ended = event["time"]
+        self.began = self.ended if self.began is None else self.began
+        pack = event.get("pack", "")
+        self.over = event["event"] == "ended"
+        if event["event"] == "launched":
+            self.committed_steps = event.get("committed_steps", 0)
+        elif event["event"] == "started":
+            self.first[pack] = event["step"]
+        elif event["event"] == "step":
+            self.newest[pack] = event["step"]
+        elif event["event"] == "finished":
+            self.finished.add(pack)
+        elif event["event"] == "failed":
+            self.errors[pack] = event["error"]
+
+
+class Log:
+    """log.jsonl from where the last reading stopped; lines that are cut short are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self._launch = Launch()
+
+    def read(self) -> Launch:
+        """Returns the newest launch; an empty one without a log."""
+        try:
+            with open(self._path, "rb") as log:
+                if log.seek(0, 2) < self._offset:  # somebody started afresh
+                    self._offset, self._launch = 0, Launch()
+                log.seek(self._offset)
+                text = log.read()
+        except FileNotFoundError:
+            self._offset, self._launch = 0, Launch()
+            return self._launch
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if event["event"] == "launched":
+                self._launch = Launch()
+            self._launch.take(event)
+        return self._launch
+
+
+class Glance:
+    """One folder, read repeatedly."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._log = Log(folder.log)
+        self._runs: Cache[pa.Table] = Cache(_run_rows)
+        self._sweep: tuple[Any, Sweep] | None = None
+
+    def sweep(self) -> Sweep:
+        """Returns the sweep that was launched last.
+
+        Raises:
+          InputError: the folder holds no results.
+        """
+        files = [p for p in (self.folder.manifest, self.folder.sweep) if p.exists()]
+        mark = [(path, path.stat().st_mtime_ns) for path in files]
+        if self._sweep is None or self._sweep[0] != mark:
+            self._sweep = mark, launched_sweep(self.folder)
+        return self._sweep[1]
+
+    def launch(self) -> Launch:
+        """Returns what the log says."""
+        return self._log.read()
+
+    def runs(self) -> pd.DataFrame:
+        """Returns RUN_COLUMNS of every started run."""
+        tables = self._runs.read(sorted(self.folder.runs.glob("*.parquet")))
+        if not tables:
+            return pd.DataFrame(columns=list(RUN_COLUMNS))
+        return pa.concat_tables(tables.values(), promote_options="default").to_pandas()
+
+
+def _run_rows(path: Path) -> pa.Table:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read(columns=[c for c in RUN_COLUMNS if c in file.schema_arrow.names])
