@@ -1,8 +1,18 @@
 # Every target makes its own environment in .venv first; that is a no-op once it is complete.
 #   EXTRAS="cuda"   extras to install beside the target's own; default: of the accelerator found
 #   PYTHON=...      the Python to make .venv with; default: python3, if it is 3.11 to 3.13
+#   PROFILE=smoke   figures of tiny sweeps, in minutes; PROFILE=paper: of large ones, on an accelerator
 #   PROCESSES=1     test processes; each takes about 1 GB. Default: one per core, at most 4
-.PHONY: help figures test check bench-metrics environment environment-dev clean
+.PHONY: help figures test check docs tutorial bench-metrics clean \
+  environment environment-dev environment-docs \
+  profile-default profile-smoke profile-paper
+
+PROFILE ?= default
+FOLDER_default := figures
+FOLDER_smoke := smoke
+FOLDER_paper := paper
+# What the sweeps of the paper profile train on; built-in data sets need no preparation.
+IMAGES := mnist fashion_mnist cifar10 tiny_imagenet
 
 PROCESSES ?= logical
 PYTEST = .venv/bin/python -m pytest -n $(PROCESSES) --maxprocesses 4 --dist loadfile
@@ -10,9 +20,20 @@ PYTEST = .venv/bin/python -m pytest -n $(PROCESSES) --maxprocesses 4 --dist load
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' Makefile
 
-figures: environment ## train the sweeps of all figures, draw them, write report.html
-	.venv/bin/tfc run sweeps/figures/*.yaml
-	.venv/bin/python -m analysis.build
+figures: profile-$(PROFILE) ## train the sweeps of all figures, draw them, write report.html
+	.venv/bin/tfc run sweeps/$(FOLDER_$(PROFILE))/*.yaml
+	.venv/bin/python -m analysis.build --profile $(PROFILE)
+
+profile-default profile-smoke: environment
+
+profile-paper:
+	@echo "PROFILE=paper trains hundreds of runs per condition, up to width 1024: hours on one GPU."
+	@echo "It downloads $(IMAGES) and, to prepare them, TensorFlow. 'tfc plan' says more."
+	@scripts/environment data
+	set -e; for name in $(IMAGES); do .venv/bin/tfc data prepare $$name; done
+
+profile-%:
+	@echo "PROFILE=$*: there are default, smoke and paper." >&2; exit 2
 
 test: environment-dev ## run all tests
 	$(PYTEST)
@@ -23,6 +44,13 @@ check: environment-dev ## ruff, format, types, tests
 	.venv/bin/python -m mypy
 	$(PYTEST)
 
+docs: environment-docs ## write the pages of the Python API: build/docs/index.html
+	rm -rf build/docs
+	.venv/bin/python scripts/docs.py
+
+tutorial: environment-dev ## run docs/tutorial.ipynb again and store what it shows
+	.venv/bin/python scripts/tutorial.py
+
 bench-metrics: environment-dev ## measure what recording each metric costs
 	.venv/bin/python bench/metrics.py
 
@@ -31,6 +59,9 @@ environment:
 
 environment-dev:
 	@scripts/environment dev
+
+environment-docs:
+	@scripts/environment docs
 
 clean: ## remove .venv, caches and figures; results stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build figures *.egg-info

@@ -203,7 +203,7 @@ def test_every_imported_library_is_declared_and_every_declared_one_imported() ->
 
 
 def test_the_extras_are_those_of_the_design() -> None:
-    extras = {"cuda", "tpu", "data", "ray", "slurm", "bench", "dev"}
+    extras = {"cuda", "tpu", "data", "ray", "slurm", "bench", "docs", "dev"}
     assert set(PROJECT["optional-dependencies"]) == extras
 
 
@@ -215,7 +215,8 @@ def test_constraints_are_names_and_versions_only() -> None:
 def test_every_dependency_is_pinned() -> None:
     pinned = {normal(line.split("==")[0]) for line in constraints()}
     assert declared(PROJECT["dependencies"]) <= pinned
-    assert declared(PROJECT["optional-dependencies"]["dev"]) - {"tfc-jax"} <= pinned
+    for extra in ("dev", "docs"):
+        assert declared(PROJECT["optional-dependencies"][extra]) - {"tfc-jax"} <= pinned
 
 
 def test_the_citation_names_the_project_and_its_version() -> None:
