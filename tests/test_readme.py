@@ -21,6 +21,7 @@ from tfc_jax.keys import INTERVENTIONS, KEYS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAPER = ROOT / "sweeps" / "paper"
 CONDITIONS = ROOT / "sweeps" / "conditions"
 NEEDS = {"network", "accelerator", "minutes"}
 NOT_COPIED = shutil.ignore_patterns(".*", "results", "build", "*.egg-info", "__pycache__")
@@ -139,12 +140,44 @@ def test_no_block_is_left_out_for_an_unknown_reason() -> None:
     )
 
 
-@pytest.mark.parametrize("target", ["figures", "test", "check", "bench-metrics", "clean"])
+@pytest.mark.parametrize(
+    "target", ["figures", "test", "check", "docs", "tutorial", "bench-metrics", "clean"]
+)
 def test_make_knows_its_targets(target: str) -> None:
     answer = subprocess.run(
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ".venv" in answer.stdout
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("profile", "folder"), [("default", "figures"), ("smoke", "smoke"), ("paper", "paper")]
+)
+def test_a_profile_has_its_own_sweeps_and_the_same_code_draws_it(profile: str, folder: str) -> None:
+    recipe = make("-n", "figures", f"PROFILE={profile}").stdout
+    assert f"tfc run sweeps/{folder}/*.yaml\n" in recipe
+    assert f"-m analysis.build --profile {profile}\n" in recipe
+    assert ("data prepare" in recipe) == (profile == "paper")
+
+
+def test_the_paper_profile_prepares_every_data_set_that_its_sweeps_name() -> None:
+    named = {run.dataset for path in PAPER.glob("*.yaml") for run in load_sweep(path).runs}
+    prepared = re.search(r"^IMAGES := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert prepared
+    built_in = {state.name for state in data.state() if state.where.startswith(("built", "embed"))}
+    assert named - built_in <= set(prepared[1].split())
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
+    answer = make("figures", "PROFILE=papr")
+    assert answer.returncode == 2
+    assert "there are default, smoke and paper" in answer.stderr
 
 
 def test_blocks_are_read_with_their_line_language_and_need() -> None:

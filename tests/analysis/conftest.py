@@ -1,5 +1,6 @@
-"""Synthetic results folders, written as Parquet and read by the real reader."""
+"""Results to analyse: the sweeps of the smoke profile, trained; and synthetic ones, written."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
+from analysis.phases import write_analysis
+from tests.sweeps import ROOT, train
+from tfc_jax.config import load_sweep
 from tfc_jax.results import Results, open_results
+
+SMOKE = ROOT / "sweeps" / "smoke"
 
 Floats = npt.NDArray[np.float64]
 Config = Mapping[str, Any]
@@ -138,6 +145,27 @@ def _phase_diagram(run: Config) -> tuple[Floats, float]:
     if run["learning_rate"] * run["init_scale"] > 0.5 + 0.02 * run["seed"]:
         loss[5:] = np.nan
     return loss, end
+
+
+@pytest.fixture(scope="session")
+def smoke_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Every sweep of the smoke profile, trained and analysed once, by the name a figure gives it.
+
+    Test processes share one folder: the first trains, the others find that all is done.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    root.mkdir(exist_ok=True)
+    found = {}
+    with FileLock(root / ".trained"):
+        for path in sorted(SMOKE.glob("*.yaml")):
+            out = root / f"smoke_{path.stem}"
+            counts = train(load_sweep(path), out, width=None)
+            assert set(counts) <= {"done", "diverged"}, f"{path.name}: {dict(counts)}"
+            if not (out / "analysis.parquet").exists():
+                write_analysis(open_results(out))
+            found[path.stem] = open_results(out)
+    return found
 
 
 @pytest.fixture(scope="session")
