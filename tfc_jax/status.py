@@ -133,7 +133,8 @@ class Reader:
 
     def __init__(self, folder: Folder) -> None:
         self._glance = Glance(folder)
-        self._trends: tuple[Sweep, Trends] | None = None
+        self._middle: dict[str, int] = {}
+        self._trends: Trends | None = None
 
     def read(self) -> Status:
         """Returns the state of the results folder.
@@ -174,10 +175,10 @@ class Reader:
         )
 
     def _trends_of(self, sweep: Sweep) -> Trends:
-        if self._trends is None or self._trends[0] is not sweep:
-            middle = {run.run_id: -(-run.depth // 2) for run in sweep.runs}
-            self._trends = sweep, Trends(self._glance.folder, sweep.steps, middle)
-        return self._trends[1]
+        self._middle.update({run.run_id: -(-run.depth // 2) for run in sweep.runs})
+        if self._trends is None or self._trends.steps != sweep.steps:
+            self._trends = Trends(self._glance.folder, sweep.steps, self._middle)
+        return self._trends
 
 
 def read_status(folder: Folder) -> Status:

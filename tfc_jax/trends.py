@@ -67,7 +67,7 @@ class Trends:
     """
 
     def __init__(self, folder: Folder, steps: int, middle: Mapping[str, int]) -> None:
-        self._folder, self._steps, self._middle = folder, steps, middle
+        self._folder, self.steps, self._middle = folder, steps, middle
         self._parts = {
             "steps": Cache(partial(self._read, LOSS)),
             "layers": Cache(partial(self._read, SIMILARITY)),
@@ -81,7 +81,7 @@ class Trends:
             paths = _sample([self._folder.parts_of(table, pack) for pack in _spread(packs)])
             parts = [p for p in self._parts[table].read(paths).values() if p is not None]
             if parts:
-                found.append(_curve(column, parts, self._steps))
+                found.append(_curve(column, parts, self.steps))
         return tuple(found)
 
     def ends(self, packs: Sequence[str]) -> dict[str, float]:
@@ -106,7 +106,7 @@ class Trends:
         if "layer" in keys:
             middle = self._middle.get(run_ids[0] if run_ids else "", 0)  # a pack has one depth
             table = table.filter(pc.equal(table["layer"], middle))
-        return _binned(table, column, run_ids, self._steps) if table.num_rows else None
+        return _binned(table, column, run_ids, self.steps) if table.num_rows else None
 
 
 def _binned(table: pa.Table, column: str, run_ids: Sequence[str], steps: int) -> Part:
