@@ -102,7 +102,7 @@ def _counts(state: Status) -> Text:
             word = words.get(name, name) if count else name
             text.append(f"{count} {word}", COLORS[name] if count else "dim")
             text.append("   ")
-    text.append(state.plateau_text())
+    text.append("   ".join(filter(None, [state.plateau_text(), state.refine_text()])))
     return text
 
 

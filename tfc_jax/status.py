@@ -14,6 +14,7 @@ from tfc_jax.keys import KEYS, Run
 from tfc_jax.launch import run_status
 from tfc_jax.layout import Folder
 from tfc_jax.progress import duration
+from tfc_jax.rounds import known
 from tfc_jax.trends import Curve, Trends
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
@@ -60,6 +61,8 @@ class Status:
       errors: of failed packs, newest launch only.
       packs: those that have started; those at work first.
       curves: medians over a sample of runs (see trends.py).
+      round: of a sweep that refines, the newest; None for others.
+      more: at most so many runs can follow in later rounds.
     """
 
     name: str
@@ -76,6 +79,8 @@ class Status:
     errors: tuple[str, ...]
     packs: tuple[PackState, ...]
     curves: tuple[Curve, ...]
+    round: int | None = None
+    more: int = 0
 
     @property
     def settled(self) -> bool:
@@ -100,6 +105,13 @@ class Status:
         of = f"{sum(self.plateaued.values())} of {self.judged} runs"
         return f"on the plateau: {of}{f' ({parts})' if parts else ''}"
 
+    def refine_text(self) -> str:
+        """How far a sweep that refines is; empty for others."""
+        if self.round is None:
+            return ""
+        rest = f"at most {self.more:,} runs more" if self.more else "ended"
+        return f"refine: round {self.round}; {rest}"
+
     def rate_text(self) -> str:
         """Throughput and time left, or since when nobody is training."""
         if self.training:
@@ -118,6 +130,7 @@ class Status:
         lines = [
             f"{self.name}: {counts}",
             f"committed: {100 * self.share:.1f} % of the run-steps",
+            self.refine_text(),
             self.plateau_text(),
             self.rate_text(),
         ]
@@ -142,7 +155,7 @@ class Reader:
         Raises:
           InputError: there are no results.
         """
-        sweep = self._glance.sweep()
+        sweep = known(self._glance.sweep(), self._glance.folder)
         mine = {run.run_id: run for run in sweep.runs}
         rows = self._glance.runs()
         rows = rows[rows["run_id"].isin(list(mine))]
@@ -172,6 +185,8 @@ class Reader:
             errors=tuple(f"pack {pack}: {error}" for pack, error in launch.errors.items()),
             packs=packs,
             curves=trends.curves(sorted(pack.id for pack in packs)),
+            round=sweep.round if sweep.refine else None,
+            more=sweep.more,
         )
 
     def _trends_of(self, sweep: Sweep) -> Trends:
