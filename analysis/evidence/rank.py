@@ -35,8 +35,8 @@ def rise(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Evidence
     return of_sample(last_R - first_R, no_effect, detail)
 
 
-def up_steps(cells: Cells, epsilon: str = EPSILON, no_effect: float = 1) -> Evidence:
-    """Number of up-steps over that of down-steps, median over seeds; a run without any has none."""
+def up_steps(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0.5) -> Evidence:
+    """Share of up-steps among all steps of a run, median over seeds; NaN of a run without any."""
     _, rank_RxM = _ranks(cells, cells.all, epsilon)
     ups_R, downs_R = _steps(running_median(rank_RxM))
     raw_up, raw_down = _steps(rank_RxM)
@@ -44,8 +44,8 @@ def up_steps(cells: Cells, epsilon: str = EPSILON, no_effect: float = 1) -> Evid
         f"{np.median(ups_R):.0f} up and {np.median(downs_R):.0f} down per run, of the bare count "
         f"{np.median(raw_up):.0f} and {np.median(raw_down):.0f} (medians)"
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return of_sample(ups_R / downs_R, no_effect, detail, log=True)
+    with np.errstate(invalid="ignore"):
+        return of_sample(ups_R / (ups_R + downs_R), no_effect, detail)
 
 
 def aligned(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Evidence:

@@ -25,7 +25,7 @@ COLLAPSED = 1e-2  # coefficient of variation, or 1 - cosine, of a collapsed netw
 def from_peak(
     cells: Cells, side: Literal["shallow", "deep"], column: str = VARIABILITY, no_effect: float = 1
 ) -> Evidence:
-    """Variability at the best depth over that at the shallowest or deepest, median over seeds.
+    """Variability at the shallowest or deepest depth over that at the best, median over seeds.
 
     The best depth of a seed is where the median of the other seeds peaks, so that no seed chooses
     the depth it is judged by. A peak at the end itself gives the ratio 1.
@@ -40,7 +40,7 @@ def from_peak(
         f"{column} peaks at depth {best_S.mode().iloc[0]} and is there "
         f"{np.median(peak_S):.2g}, at depth {edge} {table_SxD[edge].median():.2g} (medians)"
     )
-    return of_sample(_ratio(peak_S, table_SxD[edge].to_numpy()), no_effect, detail, log=True)
+    return of_sample(_ratio(table_SxD[edge], peak_S), no_effect, detail, log=True)
 
 
 def with_units(cells: Cells, column: str = VARIABILITY, no_effect: float = 0) -> Evidence:
@@ -89,10 +89,11 @@ def against(cells: Cells, column: str = VARIABILITY, no_effect: float = 1) -> Ev
     first, second = (
         _by_depth(at_start(cells.results, runs, [column]), column) for runs in cells.runs.values()
     )
-    ratio_SxD = (first / second).replace(np.inf, np.nan)
+    ratio_SxD = first / second
     by_depth = ", ".join(f"{depth}: {value:.2f}" for depth, value in ratio_SxD.median().items())
     detail = f"ratio by depth {by_depth}"
-    ratio_S = np.exp(np.log(ratio_SxD.where(ratio_SxD > 0)).median(axis=1)).to_numpy()
+    with np.errstate(divide="ignore"):
+        ratio_S = np.exp(np.log(ratio_SxD).median(axis=1)).to_numpy()
     return of_sample(ratio_S, no_effect, detail, log=True)
 
 
@@ -103,8 +104,8 @@ def collapse_depth(
 
     `spread`: the outputs' coefficient of variation falls below 1e-2; `cosine`: one less the mean
     cosine of the last hidden layer's features falls below 1e-2. Between the depths of the sweep
-    the logarithm is interpolated. Networks that collapse at no depth of it count as inf; seeds in
-    which neither does are left out.
+    the logarithm is interpolated. Networks that collapse at no depth of it count as if they did at
+    the deepest, which makes the ratio less extreme; seeds in which neither does are left out.
     """
     depths = []
     for runs in cells.runs.values():
@@ -116,8 +117,10 @@ def collapse_depth(
         depths.append(_crossings(_by_depth(frame, "left")))
     names = list(cells.runs)
     detail = "; ".join(f"{n}: depth {d.median():.3g}" for n, d in zip(names, depths, strict=True))
-    ratio_S = (depths[0] / depths[1]).to_numpy()
-    return of_sample(ratio_S, no_effect, detail + " (medians)", log=True)
+    deepest = max(runs["depth"].max() for runs in cells.runs.values())
+    known = np.isfinite(depths[0]) | np.isfinite(depths[1])
+    ratio_S = (depths[0].clip(upper=deepest) / depths[1].clip(upper=deepest)).where(known)
+    return of_sample(ratio_S.to_numpy(), no_effect, detail + " (medians)", log=True)
 
 
 def per_seed(runs: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> Floats:

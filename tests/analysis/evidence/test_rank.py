@@ -68,10 +68,10 @@ def test_a_planted_staircase_rises_by_its_steps(make_cells: MakeCells) -> None:
 
 
 def test_a_staircase_has_no_down_steps_and_a_wave_as_many(make_cells: MakeCells) -> None:
-    assert up_steps(cells_of(make_cells, lambda _, seed: stairs(seed))).effect == np.inf
+    assert up_steps(cells_of(make_cells, lambda _, seed: stairs(seed))).effect == 1
     wave = up_steps(cells_of(make_cells, lambda _, seed: wandering(seed)))
-    assert wave.low <= 1 <= wave.high
-    assert wave.high < 3
+    assert wave.low <= 0.5 <= wave.high
+    assert wave.high < 0.75
 
 
 def test_flutter_beside_a_threshold_is_no_step(make_cells: MakeCells) -> None:
@@ -80,7 +80,7 @@ def test_flutter_beside_a_threshold_is_no_step(make_cells: MakeCells) -> None:
         run["rank"] = run["rank"] + (np.arange(LOOKS) % 5 == seed % 5)
         return run
 
-    assert up_steps(cells_of(make_cells, fluttering)).effect > 3
+    assert up_steps(cells_of(make_cells, fluttering)).effect > 0.75
 
 
 def test_drops_at_rank_steps_are_aligned(make_cells: MakeCells) -> None:

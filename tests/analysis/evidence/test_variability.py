@@ -83,9 +83,9 @@ def test_a_peak_is_found_from_both_sides(make_cells: MakeCells) -> None:
     cells = grid(make_cells, hump)
     shallow, deep = from_peak(cells, "shallow"), from_peak(cells, "deep")
     # medians of ratios whose logarithm has deviation 0.14, over 16 seeds: 3 times 1.25 * 0.14 / 4
-    assert shallow.effect == pytest.approx(2.2, rel=0.13)
-    assert deep.effect == pytest.approx(2.2 / 0.4, rel=0.13)
-    assert min(shallow.low, deep.low) > 1.5
+    assert shallow.effect == pytest.approx(1 / 2.2, rel=0.13)
+    assert deep.effect == pytest.approx(0.4 / 2.2, rel=0.13)
+    assert max(shallow.high, deep.high) < 0.7
     assert max(shallow.p, deep.p) < 1e-3
     assert "peaks at depth 8" in shallow.detail
 
@@ -202,21 +202,26 @@ def test_the_cosine_is_read_at_the_last_hidden_layer(make_cells: MakeCells) -> N
     assert "abs: depth 7.64" in found.detail  # 1 - cos = 2^-(L-1) passes 1e-2 at L - 1 = 6.64
 
 
-def test_networks_that_never_collapse_outlast_all_that_do(make_cells: MakeCells) -> None:
+def test_networks_that_never_collapse_count_as_the_deepest(make_cells: MakeCells) -> None:
     def one_sided(name: str, depth: int, seed: int) -> dict[str, float]:
-        return {"output_cv": 1.0 if name == "abs" else 1e-3 if depth > 9 else 1.0}
+        return {"output_cv": 1.0 if name == "abs" else 10 ** (-depth / 4)}
 
-    assert collapse_depth(grid(make_cells, one_sided, ("abs", "relu")), "spread").effect == np.inf
+    found = collapse_depth(grid(make_cells, one_sided, ("abs", "relu")), "spread")
+    assert found.effect == pytest.approx(24 / 8)
+    assert "abs: depth inf" in found.detail
 
 
-def test_depth_does_not_know_the_outcome_of_the_run_it_predicts(make_cells: MakeCells) -> None:
-    """By coin tosses, the mean of a depth would order its own runs well if they were in it."""
+def test_where_neither_collapses_nothing_is_known(make_cells: MakeCells) -> None:
+    cells = grid(make_cells, lambda *_: {"output_cv": 1.0}, ("abs", "relu"))
+    assert collapse_depth(cells, "spread").n == 0
 
-    def tossed(name: str, depth: int, seed: int) -> float:
-        return 100.0 if rng_of("coin", depth, seed).integers(2) else np.inf
 
-    found = predicts(grid(make_cells, flat, trained=tossed), "reached")
-    assert float(found.detail.split("depth ")[1].split(";")[0]) <= 0.5
+def test_a_function_of_zeros_varies_infinitely_less(make_cells: MakeCells) -> None:
+    def dead(name: str, depth: int, seed: int) -> dict[str, float]:
+        return {"v3_raw": 0.0 if name == "relu" and depth > 4 else 1.0}
+
+    assert against(grid(make_cells, dead, ("abs", "relu"))).effect == np.inf
+    assert from_peak(grid(make_cells, dead), "deep").effect == 0
 
 
 def test_seeds_are_paired_also_where_one_is_missing(make_cells: MakeCells) -> None:
