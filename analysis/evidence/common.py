@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.samples import of_sample
-from analysis.evidence.windows import ends, middle_curves, unfinished
+from analysis.evidence.windows import ends, median, middle_curves, unfinished
 
 
 def alignment_with_mean_feature(cells: Cells, share: float, no_effect: float) -> Evidence:
@@ -18,10 +18,10 @@ def alignment_with_mean_feature(cells: Cells, share: float, no_effect: float) ->
     end_R = ends(runs)
     value_R = curve.at(share * end_R)
     later = ", ".join(
-        f"{np.nanmedian(curve.at(ends(runs, name))):.3f} at {name}"
+        f"{median(curve.at(ends(runs, name))):.3f} at {name}"
         for name in ("phase1_end", "phase1_end_95", "phase1_end_90")
     )
-    detail = f"{np.nanmedian(value_R):.3f} after {share:.0%} of the plateau, {later}"
+    detail = f"{median(value_R):.3f} after {share:.0%} of the plateau, {later}"
     return of_sample(value_R, no_effect, detail + unfinished(runs))
 
 
@@ -41,7 +41,7 @@ def update_dominance(cells: Cells, no_effect: float) -> Evidence:
     common_R = np.nansum(size_RxM * np.sqrt(share_RxM), axis=1)
     rest_R = np.nansum(size_RxM * np.sqrt(np.clip(1 - share_RxM, 0, 1)), axis=1)
     value_R = np.where(rest_R > 0, common_R / np.where(rest_R > 0, rest_R, 1), np.nan)
-    early = np.nanmedian(curves[names[0]].at(np.zeros(len(runs))))
-    late = np.nanmedian(curves[names[0]].at(ends(runs)))
+    early = median(curves[names[0]].at(np.zeros(len(runs))))
+    late = median(curves[names[0]].at(ends(runs)))
     detail = f"common_strength_dw of the middle layer goes from {early:.3f} to {late:.3f}"
     return of_sample(value_R, no_effect, detail + unfinished(runs), log=True)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.samples import equivalence_p, of_sample
-from analysis.evidence.windows import END, ends, floats, middle_curves, unfinished
+from analysis.evidence.windows import END, ends, floats, median, middle_curves, unfinished
 
 
 def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> Evidence:
@@ -18,8 +18,8 @@ def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> E
     end_R = curve.at(ends(runs, end))
     later_R = curve.at(ends(runs, "phase1_end_90"))
     detail = (
-        f"{column} of the middle layer goes from {np.nanmedian(start_R):.3f} to "
-        f"{np.nanmedian(end_R):.3f} ({np.nanmedian(later_R):.3f} where the loss has fallen by "
+        f"{column} of the middle layer goes from {median(start_R):.3f} to "
+        f"{median(end_R):.3f} ({median(later_R):.3f} where the loss has fallen by "
         f"10 %){unfinished(runs, end)}"
     )
     return of_sample(end_R - start_R, no_effect, detail)
@@ -59,8 +59,8 @@ def fall(cells: Cells, column: str, no_effect: float) -> Evidence:
     end_R = np.where(runs["phase1_end"].notna(), ends(runs), np.nan)
     early_R, late_R = curve.at(end_R), curve.at(np.full(len(runs), np.inf))
     detail = (
-        f"{column} of the middle layer goes from {np.nanmedian(early_R):.3f} at the plateau's end "
-        f"to {np.nanmedian(late_R):.3f} at the last record"
+        f"{column} of the middle layer goes from {median(early_R):.3f} at the plateau's end "
+        f"to {median(late_R):.3f} at the last record"
     )
     return of_sample(late_R - early_R, no_effect, detail)
 
@@ -80,7 +80,7 @@ def peak_against_end(
     peak_R = np.where(known_R, curve.steps[filled_RxM.argmax(axis=1)], np.nan)
     end_R = floats(runs, end)
     ratio_R = (peak_R + 1) / (end_R + 1)
-    detail = f"median peak at step {np.nanmedian(peak_R):.0f}, {end} at {np.nanmedian(end_R):.0f}"
+    detail = f"median peak at step {median(peak_R):.0f}, {end} at {median(end_R):.0f}"
     found = of_sample(ratio_R, no_effect, detail, log=True)
     known = ratio_R[np.isfinite(ratio_R)]
     p = equivalence_p(np.log(known), np.log(no_effect**2 / threshold), np.log(threshold))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.curves import Floats, matrix, middle_layer, smooth
 from analysis.evidence import Cells
+from tfc_jax.errors import InputError
 
 END = "phase1_end"
 
@@ -48,6 +49,9 @@ def middle_curves(
     """Columns of table `layers` at each run's middle layer (or at `layer`), by column.
 
     Runs may differ in depth.
+
+    Raises:
+      InputError: a column is not recorded, or none of these runs has a record.
     """
     parts = []
     for depth, group in runs.groupby("depth"):
@@ -55,6 +59,8 @@ def middle_curves(
         frame = cells.results.layers(where, columns)
         parts.append(frame[frame["run_id"].isin(group["run_id"])])
     frame = pd.concat(parts, ignore_index=True)
+    if frame.empty:
+        raise InputError(f"{cells.results.path}: no layer of these runs is recorded.")
     diverged_at_R = floats(runs, "diverged_at")
     curves = {}
     for column in columns:
@@ -63,6 +69,12 @@ def middle_curves(
         values_RxM = np.where(sane_RxM, values_RxM, np.nan)
         curves[column] = Curves(steps_M, smooth(values_RxM, steps_M) if smoothed else values_RxM)
     return curves
+
+
+def median(values: Floats) -> float:
+    """Median of the finite values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
 
 
 def floats(runs: pd.DataFrame, column: str) -> Floats:

@@ -181,3 +181,30 @@ def test_every_cell_has_16_seeds_that_no_pilot_used(part: Any) -> None:
         seeds = runs.loc[parse(text, KINDS).mask(runs), "seed"]
         assert seeds.nunique() >= SEEDS, name
         assert (seeds >= 1000).all(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [np.nan, 20.0], ids=["none ended", "all ended"])
+@pytest.mark.parametrize("diverging", [False, True])
+def test_any_small_result_can_be_judged(
+    tmp_path: Path, write_results: Callable[..., Results], end: float, diverging: bool
+) -> None:
+    """Two seeds, 300 steps: too few for any verdict, and nothing fails."""
+
+    def curve(run: dict[str, Any]) -> tuple[np.ndarray, float]:
+        loss = np.full(300, 2.30) if np.isnan(end) else 2.3 - 0.005 * np.arange(300)
+        if diverging:
+            loss[150:] = np.nan
+        return loss, 20.0
+
+    results = {}
+    for sweep in dict.fromkeys(s for claim in read_claims() for s in claim.sweeps):
+        path = ROOT / sweep_file(sweep)
+        if path.exists():
+            chosen = [run for run in load_sweep(path).runs if run.seed < 1002]
+            configs = [{k: getattr(run, k) for k in KINDS if k != "steps"} for run in chosen]
+            results[sweep] = write_results(tmp_path / sweep, configs, curve, every=20)
+    frame = judge(read_claims(), results)
+    assert set(frame["verdict"]) <= set(VERDICTS)
+    assert set(frame["verdict"]) == {"INCONCLUSIVE", NOT_JUDGED}
+    assert frame["rehearsal"].sum() > 10

@@ -1,5 +1,6 @@
 """One rule turns an effect with its interval into a word."""
 
+import numpy as np
 import pytest
 
 from analysis.evidence import Evidence
@@ -75,6 +76,21 @@ def test_the_interval_and_p_decide(
 )
 def test_never_is_refuted_by_one_case(effect: float, high: float, expected: str) -> None:
     assert verdict(NEVER, evidence(0.0, high, NAN, effect), NAN) == expected
+
+
+def test_a_ratio_may_be_infinite() -> None:
+    rule = Rule("above", no_effect=1, threshold=3, ratio=True)
+    assert verdict(rule, evidence(7, np.inf, effect=np.inf), 0.001) == SUPPORTED
+    assert verdict(rule, evidence(np.inf, np.inf, effect=np.inf), 0.001) == SUPPORTED
+    assert verdict(rule, evidence(2, np.inf, effect=np.inf), 0.001) == INCONCLUSIVE
+
+
+def test_five_units_are_too_few_for_any_verdict_but_counts() -> None:
+    found = Evidence(0.04, 0.03, 0.05, 0.001, 5, "")
+    assert verdict(ABOVE, found, 0.001) == INCONCLUSIVE
+    assert verdict(EXISTS, Evidence(1.0, 0.48, 1.0, NAN, 5, ""), NAN) == SUPPORTED
+    # the median lies outside of n values with probability 2 / 2^n
+    assert 2 / 2**5 > 0.05 > 2 / 2**6
 
 
 def test_null_on_the_threshold_leaves_no_room_for_not_supported() -> None:
