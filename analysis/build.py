@@ -1,28 +1,44 @@
-"""Draws the figures whose data or code changed: `python -m analysis.build [NAME ...]`."""
+"""Draws the figures and judges the claims whose data or code changed, and writes report.html.
+
+`python -m analysis.build [NAME ...] [--profile default|paper|smoke]`.
+"""
 
 import argparse
-import hashlib
-import importlib
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
 from typing import TypedDict
 
-import matplotlib
+import pandas as pd
+import plotly
 
-from analysis import style
-from analysis.phases import write_analysis
-from analysis.report import Picture, gallery, provenance
+from analysis import drawing
+from analysis.drawing import KINDS, figure_module, figure_names, title_and_caption
+from analysis.profiles import PROFILES, Profile
+from analysis.report import Picture, figures_page, provenance
+from analysis.report.tables import NOT_JUDGED, verdict_counts
+from analysis.sweeps import Sweeps
+from analysis.verdict_file import NAME as CLAIMS
+from analysis.verdict_file import claim_sweeps, write_verdicts
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.files import sha256, write_whole
 from tfc_jax.results import Results, open_results
 
-CODE = Path(__file__).parent
-KINDS = ("png", "pdf")
+__all__ = ["build", "figure_module", "figure_names", "sweep_file", "title_and_caption"]
+
 STATE = ".build.json"
+PAGE = "report.html"
+PROCESSES = 2
+
+
+def sweep_file(sweep: str, profile: str = "default") -> str:
+    """Returns where the YAML of a figure's sweep is, relative to the project."""
+    return PROFILES[profile].sweep_file(sweep)
 
 
 class Drawn(TypedDict):
@@ -32,63 +48,182 @@ class Drawn(TypedDict):
     facts: dict[str, str]
 
 
-State = dict[str, Drawn]
+class State(TypedDict):
+    """What the files of an output folder were made from."""
+
+    figures: dict[str, Drawn]
+    claims: str
+    page: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one figure, in one line."""
+    """What became of one figure, or of the claims, in one line."""
 
     name: str
     line: str
     ok: bool
 
 
-def figure_names() -> tuple[str, ...]:
-    """Returns the figures there are: the public files of `analysis/figures`."""
-    files = (CODE / "figures").glob("*.py")
-    return tuple(sorted(f.stem for f in files if not f.stem.startswith("_")))
+class Builder:
+    """Brings one output folder up to date with one profile's results."""
+
+    def __init__(self, root: Path, out: Path, profile: Profile, processes: int) -> None:
+        self._out = out
+        self._profile = profile
+        self._processes = processes
+        self._sweeps = Sweeps(root, profile)
+        self._state = _read_state(out)
+
+    @cached_property
+    def _all_sweeps(self) -> list[str]:
+        """The sweeps of all figures and claims that have results, in this order."""
+        wanted = [sweep for name in figure_names() for sweep in figure_module(name).SWEEPS]
+        wanted += claim_sweeps()
+        return [sweep for sweep in dict.fromkeys(wanted) if self._sweeps.there(sweep)]
+
+    def figures(self, names: Sequence[str]) -> list[Outcome]:
+        """Draws those of the named figures that changed."""
+        outcomes: dict[str, Outcome] = {}
+        marks: dict[str, str] = {}
+        for name in names:
+            sweeps = figure_module(name).SWEEPS
+            if absent := [sweep for sweep in sweeps if not self._sweeps.there(sweep)]:
+                outcomes[name] = self._missing(name, absent)
+                continue
+            mark = drawing.fingerprint(drawing.figure_code(name), self._sweeps.data(sweeps))
+            if self._drawn(name) and self._state["figures"][name]["fingerprint"] == mark:
+                outcomes[name] = Outcome(name, "unchanged", True)
+                continue
+            marks[name] = mark
+        self._draw(list(marks))
+        for name, mark in marks.items():
+            results = self._sweeps.results(figure_module(name).SWEEPS)
+            self._state["figures"][name] = {"fingerprint": mark, "facts": self._facts(results)}
+            line = f"drawn: {self._out / name}.png and .pdf"
+            line += drawing.unfinished(list(results.values()))
+            outcomes[name] = Outcome(name, line, True)
+        return [outcomes[name] for name in names]
+
+    def _draw(self, names: Sequence[str]) -> None:
+        results = {name: self._sweeps.results(figure_module(name).SWEEPS) for name in names}
+        if min(len(names), self._processes) < 2:
+            for name in names:
+                drawing.draw(name, results[name], self._out)
+            return
+        with ProcessPoolExecutor(self._processes, mp_context=get_context("spawn")) as pool:
+            folders = [{s: one.path for s, one in results[name].items()} for name in names]
+            list(pool.map(_draw_from, names, folders, [self._out] * len(names)))
+
+    def _missing(self, name: str, absent: Sequence[str]) -> Outcome:
+        files = [self._profile.sweep_file(sweep) for sweep in absent]
+        commands = " and ".join(f"`tfc run {file}`" for file in files)
+        missing = " and ".join(str(self._sweeps.folder(sweep)) for sweep in absent)
+        return Outcome(name, f"not drawn: no results in {missing}; run {commands} first", False)
+
+    def _facts(self, results: dict[str, Results]) -> dict[str, str]:
+        """Facts of several sweeps in one list; the sweep's name is added if there are several."""
+        facts = {
+            sweep: {"sweep": self._profile.sweep_file(sweep), **provenance(one)}
+            for sweep, one in results.items()
+        }
+        if len(facts) == 1:
+            return next(iter(facts.values()))
+        return {f"{sweep}: {k}": value for sweep, own in facts.items() for k, value in own.items()}
+
+    def _drawn(self, name: str) -> bool:
+        files = [self._out / f"{name}.{kind}" for kind in KINDS]
+        return name in self._state["figures"] and all(file.exists() for file in files)
+
+    def claims(self) -> Outcome:
+        """Judges all claims if anything that they rest on changed, and writes their table."""
+        mark = drawing.fingerprint(drawing.shared_code(), self._sweeps.data(self._all_sweeps))
+        path = self._out / CLAIMS
+        changed = not path.exists() or self._state["claims"] != mark
+        if changed:
+            write_verdicts(self._sweeps.results(self._all_sweeps), self._profile.name, path)
+            self._state["claims"] = mark
+        claims = pd.read_parquet(path)
+        line = f"{'judged' if changed else 'unchanged'}: {verdict_counts(claims) or 'none'}"
+        return Outcome("claims", line, NOT_JUDGED not in set(claims["verdict"]))
+
+    def page(self) -> None:
+        """Writes report.html if anything on it changed."""
+        shown = [name for name in figure_names() if self._drawn(name)]
+        mark = self._page_mark(shown)
+        path = self._out / PAGE
+        if path.exists() and self._state["page"] == mark:
+            return
+        claims = pd.read_parquet(self._out / CLAIMS)
+        missing = [name for name in figure_names() if name not in shown]
+        notes = [f"Not drawn yet: {', '.join(missing)}."] if missing else []
+        text = figures_page(
+            f"tfc_jax: figures and verdicts, {self._profile.name} profile",
+            [self._picture(name) for name in shown],
+            self._sweeps.results(self._all_sweeps),
+            claims,
+            notes,
+        )
+        write_whole(path, text.encode())
+        self._state["page"] = mark
+
+    def _page_mark(self, shown: Sequence[str]) -> str:
+        folder = drawing.CODE / "report"
+        files = [f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+        drawn = {name: self._state["figures"][name] for name in shown}
+        lines = [
+            f"plotly {plotly.__version__}",
+            json.dumps(drawn, sort_keys=True),
+            self._state["claims"],
+        ]
+        for sweep in self._all_sweeps:
+            manifest = self._sweeps.folder(sweep) / "manifest.json"
+            lines += [sha256(manifest)] if manifest.exists() else []
+        lines += [sha256(self._out / f"{name}.png") for name in shown]
+        code = [*drawing.shared_code(), *sorted(files)]
+        return drawing.fingerprint(code, [*lines, *self._sweeps.data(self._all_sweeps)])
+
+    def _picture(self, name: str) -> Picture:
+        title, caption = title_and_caption(figure_module(name))
+        commands = [f"tfc run {self._profile.sweep_file(s)}" for s in figure_module(name).SWEEPS]
+        commands += [f"python -m analysis.build {name}{self._profile.option}"]
+        facts = self._state["figures"][name]["facts"]
+        png = (self._out / f"{name}.png").read_bytes()
+        return Picture(name, title, caption, tuple(commands), facts, png)
+
+    def save(self) -> None:
+        """Writes down what everything was made from."""
+        text = json.dumps(self._state, indent=1, sort_keys=True)
+        write_whole(self._out / STATE, text.encode())
 
 
-def figure_module(name: str) -> ModuleType:
-    """Imports one figure file."""
-    return importlib.import_module(f"analysis.figures.{name}")
+def _draw_from(name: str, folders: dict[str, Path], out: Path) -> None:
+    drawing.draw(name, {sweep: open_results(path) for sweep, path in folders.items()}, out)
 
 
-def title_and_caption(module: ModuleType) -> tuple[str, tuple[str, ...]]:
-    """Returns the first line of the docstring, and its other paragraphs each as one line."""
-    title, *paragraphs = (module.__doc__ or "").strip().split("\n\n")
-    return title.strip(), tuple(" ".join(p.split()) for p in paragraphs)
+def _read_state(out: Path) -> State:
+    path = out / STATE
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        "figures": found.get("figures", {}),
+        "claims": found.get("claims", ""),
+        "page": found.get("page", ""),
+    }
 
 
-def sweep_file(sweep: str) -> str:
-    """Returns where the YAML of a figure's sweep is, relative to the project."""
-    return f"sweeps/figures/{sweep}.yaml"
-
-
-def data_files(results: Path) -> list[Path]:
-    """Returns the Parquet files of the result tables, without the analysis made from them."""
-    files = results.glob("*/*.parquet")
-    return sorted(f for f in files if not f.name.startswith("."))
-
-
-def fingerprint(name: str, folders: Sequence[Path]) -> str:
-    """Returns a hash of everything that a figure is made of: data, analysis code, matplotlib."""
-    code = [*CODE.glob("*.py"), CODE / "figures" / f"{name}.py"]
-    lines = [f"matplotlib {matplotlib.__version__}"]
-    lines += [f"{file.name} {sha256(file)}" for file in sorted(code)]
-    for folder in folders:
-        lines += [f"{file.relative_to(folder)} {sha256(file)}" for file in data_files(folder)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def build(names: Sequence[str], root: Path, out: Path) -> list[Outcome]:
-    """Draws what changed, then the gallery of all figures that are there.
+def build(
+    names: Sequence[str],
+    root: Path,
+    out: Path,
+    profile: Profile = PROFILES["default"],
+    processes: int = PROCESSES,
+) -> list[Outcome]:
+    """Draws what changed, judges the claims, then writes the page of all that is there.
 
     Args:
-      names: figures; none means all.
+      names: figures; none means all, and then claims without results count as missing.
       root: the folder with one results folder per sweep.
-      out: where PNG, PDF, report.html and the record of what was drawn go.
+      out: where PNG, PDF, claims.parquet, report.html and the record of it all go.
     Raises:
       InputError: a name is not that of a figure.
     """
@@ -100,85 +235,25 @@ def build(names: Sequence[str], root: Path, out: Path) -> list[Outcome]:
             f"Figures: {', '.join(known)}."
         )
     out.mkdir(parents=True, exist_ok=True)
-    state = _read_state(out)
-    outcomes = [_build_one(name, root, out, state) for name in names or known]
-    write_whole(out / STATE, json.dumps(dict(sorted(state.items())), indent=1).encode())
-    pictures = [_picture(name, out, state) for name in known if _drawn(name, out, state)]
-    write_whole(out / "report.html", gallery(pictures).encode())
-    return outcomes
-
-
-def _read_state(out: Path) -> State:
-    path = out / STATE
-    state: State = json.loads(path.read_text()) if path.exists() else {}
-    return state
-
-
-def _build_one(name: str, root: Path, out: Path, state: State) -> Outcome:
-    module = figure_module(name)
-    folders = {sweep: root / sweep for sweep in module.SWEEPS}
-    absent = [sweep for sweep, folder in folders.items() if not any(folder.glob("steps/*-*"))]
-    if absent:
-        commands = " and ".join(f"`tfc run {sweep_file(sweep)}`" for sweep in absent)
-        missing = " and ".join(str(folders[sweep]) for sweep in absent)
-        return Outcome(name, f"not drawn: no results in {missing}; run {commands} first", False)
-    mark = fingerprint(name, list(folders.values()))
-    if _drawn(name, out, state) and state[name]["fingerprint"] == mark:
-        return Outcome(name, "unchanged", True)
-    results = {sweep: _analysed(folder) for sweep, folder in folders.items()}
-    _draw(module, name, results, out)
-    facts = {sweep: provenance(results[sweep]) for sweep in results}
-    state[name] = {"fingerprint": mark, "facts": _merged(facts)}
-    return Outcome(name, f"drawn: {out / name}.png and .pdf{_unfinished(results)}", True)
-
-
-def _analysed(folder: Path) -> Results:
-    write_analysis(open_results(folder))
-    return open_results(folder)
-
-
-def _draw(module: ModuleType, name: str, results: dict[str, Results], out: Path) -> None:
-    with style.theme():
-        figure = module.draw(results)
-        for kind in KINDS:
-            write_whole(out / f"{name}.{kind}", style.render(figure, kind))
-
-
-def _merged(facts: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Facts of several sweeps in one list; the sweep's name is added where there are several."""
-    if len(facts) == 1:
-        ((sweep, only),) = facts.items()
-        return {"sweep": sweep_file(sweep), **only}
-    return {f"{sweep}: {key}": value for sweep, own in facts.items() for key, value in own.items()}
-
-
-def _unfinished(results: dict[str, Results]) -> str:
-    """Says so when a figure shows results that are not complete."""
-    status = [s for one in results.values() for s in one.runs["status"]]
-    left = sum(s not in ("done", "diverged") for s in status)
-    return f" (of unfinished results: {left} of {len(status)} runs)" if left else ""
-
-
-def _drawn(name: str, out: Path, state: State) -> bool:
-    return name in state and all((out / f"{name}.{kind}").exists() for kind in KINDS)
-
-
-def _picture(name: str, out: Path, state: State) -> Picture:
-    title, caption = title_and_caption(figure_module(name))
-    png = (out / f"{name}.png").read_bytes()
-    command = f"python -m analysis.build {name}"
-    return Picture(name, title, caption, command, state[name]["facts"], png)
+    builder = Builder(root, out, profile, processes)
+    outcomes = builder.figures(names or known)
+    claims = builder.claims()
+    builder.page()
+    builder.save()
+    return [*outcomes, Outcome(claims.name, claims.line, claims.ok or bool(names))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one line per figure; 0 if all are there, 1 if a sweep is missing, 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m analysis.build", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures; default: all")
+    parser.add_argument("--profile", choices=PROFILES, default="default", help="set of sweeps")
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--out", type=Path, help="default: figures, figures/paper, ...")
     given = parser.parse_args(arguments)
+    profile = PROFILES[given.profile]
     try:
-        outcomes = build(given.names, given.results, given.out)
+        outcomes = build(given.names, given.results, given.out or profile.out, profile)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from analysis import build, style
+from analysis import build, drawing, style
+from analysis.profiles import PROFILES
 from analysis.report import results_page
 from tfc_jax.errors import InputError
 from tfc_jax.results import Results, open_results
@@ -27,12 +29,32 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "figures"
 
 
+@pytest.fixture(autouse=True)
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Lists the sweeps by which claims were judged, instead of judging them."""
+    judged: list[list[str]] = []
+
+    def write(results: dict[str, Results], profile: str, path: Path) -> None:
+        judged.append(list(results))
+        pd.DataFrame({"verdict": pd.Series(dtype=str)}).to_parquet(path)
+
+    monkeypatch.setattr(build, "write_verdicts", write)
+    monkeypatch.setattr(build, "claim_sweeps", lambda: [])
+    return judged
+
+
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return capsys.readouterr().out.splitlines()
+    """What was said of figures."""
+    said = capsys.readouterr().out.splitlines()
+    return [line for line in said if not line.startswith("claims: ")]
 
 
 def run(root: Path, out: Path, *names: str) -> int:
     return build.main([*names, "--results", str(root), "--out", str(out)])
+
+
+def fingerprint(folder: Path) -> str:
+    return drawing.fingerprint(drawing.figure_code("depth"), drawing.data_lines(folder))
 
 
 def test_a_figure_is_drawn_as_png_and_pdf_with_its_analysis_stored(
@@ -66,28 +88,29 @@ def test_new_data_are_drawn_and_analysed_again(
     assert open_results(root / "depth").runs["censored"].all()
 
 
-@pytest.mark.parametrize("file", ["phases.py", "figures/depth.py"])
+@pytest.mark.parametrize("file", ["phases.py", "figures/depth.py", "evidence/__init__.py"])
 def test_new_code_changes_the_fingerprint(
     file: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = build.fingerprint("depth", [root / "depth"])
+    before = fingerprint(root / "depth")
     copy = tmp_path / "analysis"
-    shutil.copytree(build.CODE, copy)
-    monkeypatch.setattr(build, "CODE", copy)
-    assert build.fingerprint("depth", [root / "depth"]) == before
+    shutil.copytree(drawing.CODE, copy)
+    monkeypatch.setattr(drawing, "CODE", copy)
+    assert fingerprint(root / "depth") == before
     (copy / file).write_text("# another idea\n")
-    assert build.fingerprint("depth", [root / "depth"]) != before
+    assert fingerprint(root / "depth") != before
 
 
-def test_the_code_of_another_figure_changes_nothing(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", ["figures/operations.py", "report/pages.py"])
+def test_the_code_of_another_figure_or_of_the_page_changes_nothing(
+    file: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = build.fingerprint("depth", [root / "depth"])
+    before = fingerprint(root / "depth")
     copy = tmp_path / "analysis"
-    shutil.copytree(build.CODE, copy)
-    monkeypatch.setattr(build, "CODE", copy)
-    (copy / "figures" / "operations.py").write_text("# another idea\n")
-    assert build.fingerprint("depth", [root / "depth"]) == before
+    shutil.copytree(drawing.CODE, copy)
+    monkeypatch.setattr(drawing, "CODE", copy)
+    (copy / file).write_text("# another idea\n")
+    assert fingerprint(root / "depth") == before
 
 
 def test_a_figure_that_was_deleted_is_drawn_again(root: Path, out: Path) -> None:
@@ -131,33 +154,99 @@ def test_an_unknown_figure_is_refused_with_the_nearest_name(
         build.build(["dept"], root, out)
 
 
-def test_the_gallery_needs_no_other_file_and_escapes_what_it_shows(root: Path, out: Path) -> None:
+def test_the_page_names_the_origin_of_a_figure_and_escapes_what_it_shows(
+    root: Path, out: Path
+) -> None:
     (root / "depth" / "manifest.json").write_text(
         '{"git": "<b>0123abc</b>", "versions": {"jax": "0.10.2", "numpy": "2.4"}}'
     )
     run(root, out, "depth")
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page
-    assert "http" not in page
-    assert "python -m analysis.build depth" in page
-    assert "sweeps/figures/depth.yaml" in page
+    assert "<code>tfc run sweeps/figures/depth.yaml</code>" in page
+    assert "<code>python -m analysis.build depth</code>" in page
     assert "6 done" in page
     assert "jax 0.10.2, numpy 2.4" in page
     assert "&lt;b&gt;0123abc&lt;/b&gt;" in page
     assert build.title_and_caption(build.figure_module("depth"))[0] in page
+    assert "Not drawn yet: " in page
 
 
-def test_building_from_nothing_gives_the_same_gallery_again(root: Path, out: Path) -> None:
+def test_building_from_nothing_gives_the_same_files_again(root: Path, out: Path) -> None:
     run(root, out, "depth")
-    page = (out / "report.html").read_bytes()
-    run(root, out, "depth")
-    assert (out / "report.html").read_bytes() == page
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"depth.png", "depth.pdf", "claims.parquet", "report.html"} < before.keys()
     shutil.rmtree(out)
     run(root, out, "depth")
-    assert (out / "report.html").read_bytes() == page
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_the_gallery_keeps_figures_that_were_drawn_before(
+def test_page_and_verdicts_are_made_again_only_when_something_changed(
+    root: Path, out: Path, verdicts: list[list[str]], write_results: Any, plateau_of: Any
+) -> None:
+    pages: list[str] = []
+
+    def page(*given: Any) -> str:
+        pages.append("written")
+        return "<!doctype html>"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "figures_page", page)
+        run(root, out, "depth")
+        run(root, out, "depth")
+        assert (len(pages), verdicts) == (1, [["depth"]])
+        (out / "report.html").unlink()
+        (out / "claims.parquet").unlink()
+        run(root, out, "depth")
+        assert (len(pages), len(verdicts)) == (2, 2)
+        configs = [{"depth": 4, "seed": s} for s in range(3)]
+        write_results(root / "depth", configs, lambda run: (plateau_of(100, 500), 100.0))
+        run(root, out, "depth")
+    assert (len(pages), len(verdicts)) == (3, 3)
+
+
+def test_a_profile_has_its_own_sweeps_results_and_folder(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (root / "depth").rename(root / "smoke_depth")
+    assert build.main(["depth", "--profile", "smoke"]) == 0
+    page = (tmp_path / "figures" / "smoke" / "report.html").read_text()
+    assert "sweeps/smoke/depth.yaml" in page
+    assert "python -m analysis.build depth --profile smoke" in page
+    assert "<title>tfc_jax: figures and verdicts, smoke profile</title>" in page
+    assert build.main(["depth", "--profile", "paper"]) == 1
+    assert "run `tfc run sweeps/paper/depth.yaml` first" in lines(capsys)[-1]
+    assert PROFILES["default"].out == Path("figures")
+
+
+def test_two_processes_draw_the_same_files_as_one(
+    tmp_path: Path, figure_results: dict[str, Results]
+) -> None:
+    root = figure_results["depth"].path.parent
+    names = ["depth", "operations"]
+    for processes in (1, 2):
+        build.build(names, root, tmp_path / str(processes), processes=processes)
+    for name in names:
+        one, two = ((tmp_path / n / f"{name}.png").read_bytes() for n in "12")
+        assert one == two
+
+
+def test_claims_without_results_are_missing_only_from_a_whole_build(
+    root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(results: object, profile: str, path: Path) -> None:
+        pd.DataFrame({"verdict": ["NOT JUDGED"]}).to_parquet(path)
+
+    monkeypatch.setattr(build, "write_verdicts", write)
+    monkeypatch.setattr(build, "figures_page", lambda *_: "")
+    claims = build.build(["depth"], root, out)[-1]
+    assert (claims.line, claims.ok) == ("judged: 1 NOT JUDGED", True)
+    monkeypatch.setattr(build, "figure_names", lambda: ("depth",))
+    assert [o.ok for o in build.build([], root, out)] == [True, False]
+
+
+def test_the_page_keeps_figures_that_were_drawn_before(
     out: Path, figure_results: dict[str, Results]
 ) -> None:
     root = figure_results["depth"].path.parent

@@ -1,0 +1,39 @@
+"""Where numbers come from: what a results folder says of its runs, code and machine."""
+
+import json
+from typing import Any
+
+from tfc_jax.results import Results
+
+_SHOWN = ("git", "versions", "platform", "machine")
+
+
+def manifest(results: Results) -> dict[str, Any]:
+    """Returns manifest.json, empty where there is none."""
+    path = results.path / "manifest.json"
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return content
+
+
+def description(results: Results) -> str:
+    """Returns what the sweep says it is about; empty where it does not say."""
+    return str(manifest(results).get("description") or "")
+
+
+def provenance(results: Results) -> dict[str, str]:
+    """Counts of runs by status, and what manifest.json says of versions, code and device."""
+    counts = results.runs["status"].value_counts().sort_index()
+    facts = {"runs": ", ".join(f"{count} {status}" for status, count in counts.items())}
+    content = manifest(results)
+    given = {k: v for k, v in content.get("flags", {}).items() if v and k in ("set", "filter")}
+    if given:
+        facts["launched with"] = _flat(given)
+    return facts | {key: _flat(content[key]) for key in _SHOWN if content.get(key)}
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)
