@@ -168,6 +168,6 @@
 
   sweep.fill(sweeps.map((one, i) => [String(i), one.name]));
   const choices = [sweep, metric, layer, runs, logX, logY].map(({ node }) => node);
-  app.append(report.element("div", { class: "controls" }, ...choices), plot, warning, conditions, about);
+  app.replaceChildren(report.element("div", { class: "controls" }, ...choices), plot, warning, conditions, about);
   changeSweep();
 })();

@@ -111,7 +111,7 @@
   }
 
   sweep.fill(films.map((one, i) => [String(i), one.name]));
-  app.append(
+  app.replaceChildren(
     report.element("div", { class: "controls" }, sweep.node, reel.node, layer.node),
     report.element("div", { class: "controls scrub" }, play, scrubber, step),
     report.element("div", { class: "pair" }, map, means),

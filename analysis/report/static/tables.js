@@ -51,7 +51,7 @@
       const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
       let count = 0;
       for (const row of rows) {
-        const text = row.textContent.toLowerCase();
+        const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
         row.hidden =
           !wanted.every((word) => text.includes(word)) ||
           !chosen.every(({ column, select }) =>
