@@ -17,10 +17,15 @@ FRAMES = 120
 REELS = 12
 
 
+def has_film(results: Results) -> bool:
+    """Whether a sweep records cosines of classes."""
+    return COLUMN in value_columns(results, "classes")
+
+
 def film(
     results: Results, name: str, groups: dict[str, pd.DataFrame], budget: float
 ) -> dict[str, Any] | None:
-    """Returns what `film.js` shows of one sweep; None where classes are not recorded.
+    """Returns what `film.js` shows of one sweep that has a film; None if it has no rows yet.
 
     Of each condition the median over its runs, and its run of the lowest seed.
 
@@ -28,8 +33,6 @@ def film(
       groups: the runs of each condition that have recorded steps.
       budget: bytes, about; frames are thinned until they fit.
     """
-    if COLUMN not in value_columns(results, "classes"):
-        return None
     shown = dict(list(groups.items())[:REELS])
     run_ids = [run_id for runs in shown.values() for run_id in runs["run_id"]]
     frame = results.table("classes", columns=[COLUMN])

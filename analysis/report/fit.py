@@ -8,7 +8,8 @@ import pandas as pd
 
 from analysis.report.curves import SweepCurves
 from analysis.report.detail import chosen
-from analysis.report.film import film
+from analysis.report.embed import json_for_script
+from analysis.report.film import film, has_film
 from analysis.report.page import Page, render
 from tfc_jax.errors import InputError
 from tfc_jax.results import Results
@@ -49,11 +50,14 @@ def fitted(page: Page, sources: Sequence[Source], limit: int) -> str:
 
 
 def _with_data(page: Page, sources: Sequence[Source], budget: float) -> Page:
-    reels = [film(s.results, s.name, s.groups, FILMS * budget / len(sources)) for s in sources]
+    """Adds films first, in at most their share, then curves in what is left."""
+    filmed = [source for source in sources if has_film(source.results)]
+    share = FILMS * budget / max(len(filmed), 1)
+    reels = [film(source.results, source.name, source.groups, share) for source in filmed]
     films = [reel for reel in reels if reel]
+    left = budget - len(json_for_script(films).encode())
     sweeps = [SweepCurves(s.results, s.name, s.groups) for s in sources]
-    share = 1 - FILMS if films else 1.0
-    details = chosen([sweep.extent for sweep in sweeps], share * budget)
+    details = chosen([sweep.extent for sweep in sweeps], left)
     curves: list[dict[str, Any]] = [
         {"description": source.description} | sweep.embedded(detail)
         for source, sweep, detail in zip(sources, sweeps, details, strict=True)
