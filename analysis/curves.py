@@ -59,6 +59,14 @@ def smooth(values_RxM: Floats, steps_M: Floats, window: int = WINDOW) -> Floats:
     return np.where(finite, mean_RxM, np.nan)
 
 
+def last_until(values_RxM: Floats, steps_M: Floats, until_R: Floats) -> Floats:
+    """The last finite value of each row at or before its step, (R,); NaN where there is none."""
+    seen_RxM = np.isfinite(values_RxM) & (steps_M <= until_R[:, None])
+    last_R = seen_RxM.shape[1] - 1 - seen_RxM[:, ::-1].argmax(axis=1)
+    value_R = values_RxM[np.arange(len(values_RxM)), last_R]
+    return np.where(seen_RxM.any(axis=1), value_R, np.nan)
+
+
 def thin(steps_M: Floats, points: int = 400, *, log: bool = False) -> npt.NDArray[np.int64]:
     """Returns indices of at most `points` records, even in step (or in log step), for drawing."""
     position = np.log(steps_M + 1) if log else steps_M

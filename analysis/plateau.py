@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.curves import Floats, matrix, smooth
+from analysis.curves import Floats, last_until, matrix, smooth
 from analysis.phases import SIMILARITY, middle_records
 from tfc_jax.results import Results
 
@@ -27,7 +27,7 @@ def with_rise(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
         cos_RxM = np.where(steps_M >= diverged_at_R[:, None], np.nan, cos_RxM)
         cos_RxM = smooth(cos_RxM, steps_M)
         start_R = cos_RxM[:, 0]
-        end_R = _last_until(cos_RxM, steps_M, _phase_ends(runs))
+        end_R = last_until(cos_RxM, steps_M, _phase_ends(runs))
     rise = dict(zip(COLUMNS, (start_R, end_R, end_R - start_R), strict=True))
     return runs.assign(**rise)
 
@@ -40,11 +40,3 @@ def _phase_ends(runs: pd.DataFrame) -> Floats:
     """End of phase one, else infinity."""
     end_R = _floats(runs, "phase1_end")
     return np.where(np.isfinite(end_R), end_R, np.inf)
-
-
-def _last_until(values_RxM: Floats, steps_M: Floats, until_R: Floats) -> Floats:
-    """The last finite value of each row at or before its step; NaN where there is none."""
-    seen_RxM = np.isfinite(values_RxM) & (steps_M <= until_R[:, None])
-    last_R = seen_RxM.shape[1] - 1 - seen_RxM[:, ::-1].argmax(axis=1)
-    value_R = values_RxM[np.arange(len(values_RxM)), last_R]
-    return np.where(seen_RxM.any(axis=1), value_R, np.nan)

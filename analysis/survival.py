@@ -14,6 +14,7 @@ from lifelines.utils import (
 )
 
 from analysis.curves import Floats
+from analysis.ordering import longer
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,12 @@ def at_risk(runs: pd.DataFrame, steps: Floats) -> npt.NDArray[np.int64]:
     return (time_N[:, None] >= steps).sum(axis=0)
 
 
-def longer(first: pd.DataFrame, second: pd.DataFrame) -> float:
+def cliffs_delta(first: pd.DataFrame, second: pd.DataFrame) -> float:
     """Cliff's delta of two conditions' lengths: 1 if those of the first are all longer, -1 shorter.
 
-    Over all pairs of one run of each. A run that did not end counts as longer than one that ended
-    before it was last seen; pairs of which that does not tell count as 0.
+    Over all pairs of one run of each; pairs whose order is not known (`ordering.longer`) count 0.
     """
-    (a_N, a_ended_N), (b_M, b_ended_M) = _times(first), _times(second)
-    difference = np.sign(a_N[:, None] - b_M)
-    known = np.where(difference > 0, b_ended_M, a_ended_N[:, None])
-    return float(np.where(known, difference, 0.0).mean())
+    return float(np.nan_to_num(longer(*_times(first), *_times(second))).mean())
 
 
 def stratified_logrank(first: pd.DataFrame, second: pd.DataFrame, stratum: str = "seed") -> LogRank:

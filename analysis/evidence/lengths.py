@@ -11,9 +11,9 @@ import pandas as pd
 from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.counts import share
-from analysis.evidence.ordering import delta, longer
 from analysis.evidence.samples import of_sample
 from analysis.evidence.windows import floats
+from analysis.ordering import delta, longer
 from analysis.survival import Survival, kaplan_meier, stratified_logrank
 
 

@@ -12,8 +12,8 @@ from lifelines.exceptions import ConvergenceError
 from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.lengths import describe
-from analysis.evidence.ordering import RESAMPLES, resampled, trend_p
 from analysis.evidence.windows import floats
+from analysis.ordering import RESAMPLES, resampled, trend_p
 from analysis.survival import kaplan_meier
 
 Mask = npt.NDArray[np.bool_]

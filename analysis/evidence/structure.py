@@ -6,8 +6,8 @@ import scipy.stats
 
 from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
-from analysis.evidence.ordering import resampled
 from analysis.evidence.similarity import rises_by_seed
+from analysis.ordering import resampled
 
 
 def over_layers(cells: Cells, column: str) -> Evidence:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.curves import Floats, matrix, middle_layer, smooth
+from analysis.curves import Floats, last_until, matrix, middle_layer, smooth
 from analysis.evidence import Cells
 from tfc_jax.errors import InputError
 
@@ -32,10 +32,7 @@ class Curves:
 
     def at(self, step_R: Floats) -> Floats:
         """Value of each run at the last finite record at or before its step, (R,)."""
-        seen_RxM = np.isfinite(self.values) & (self.steps <= step_R[:, None])
-        last_R = seen_RxM.shape[1] - 1 - seen_RxM[:, ::-1].argmax(axis=1)
-        value_R = self.values[np.arange(len(step_R)), last_R]
-        return np.where(seen_RxM.any(axis=1), value_R, np.nan)
+        return last_until(self.values, self.steps, step_R)
 
 
 def middle_curves(

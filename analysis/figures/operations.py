@@ -25,7 +25,7 @@ from analysis import marks, style
 from analysis.conditions import operations
 from analysis.phases import with_phases
 from analysis.stats import holm, median_interval
-from analysis.survival import kaplan_meier, longer, stratified_logrank
+from analysis.survival import cliffs_delta, kaplan_meier, stratified_logrank
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("operations",)
@@ -70,7 +70,7 @@ def _effects(axes: Axes, groups: Sequence[pd.DataFrame]) -> None:
     rows = [["", "reference", ""]]
     for group, p in zip(others, p_values, strict=True):
         test = "no test" if np.isnan(p) else f"{p:.2g}"
-        rows.append([_ratio(group, plain), f"{longer(group, plain):+.2f}", test])
+        rows.append([_ratio(group, plain), f"{cliffs_delta(group, plain):+.2f}", test])
     axes.axis("off")
     axes.set(xlim=(0, 1))
     at = (0.18, 0.55, 0.88)

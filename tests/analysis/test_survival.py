@@ -9,8 +9,8 @@ from lifelines.statistics import logrank_test
 
 from analysis.survival import (
     at_risk,
+    cliffs_delta,
     kaplan_meier,
-    longer,
     stratified_logrank,
     survival_curve,
 )
@@ -141,4 +141,4 @@ def test_at_risk_are_those_not_yet_ended_nor_diverged() -> None:
 def test_cliffs_delta_counts_pairs_and_leaves_unknown_ones_at_0(
     first: list[float | None], second: list[float | None], expected: float
 ) -> None:
-    assert longer(runs(first), runs(second)) == pytest.approx(expected)
+    assert cliffs_delta(runs(first), runs(second)) == pytest.approx(expected)

@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 
 from analysis.evidence import Cells
 from analysis.evidence.lengths import compare, plateau_to_descent, unended
-from analysis.evidence.ordering import delta, longer, trend_p
+from analysis.ordering import delta, longer, trend_p
 
 MakeCells = Callable[..., Cells]
 NAN = float("nan")

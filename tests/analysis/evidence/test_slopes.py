@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from analysis.evidence import Cells
-from analysis.evidence.ordering import trend_p
 from analysis.evidence.slopes import fitted, slope, weighted_slopes
+from analysis.ordering import trend_p
 
 MakeCells = Callable[..., Cells]
 DEPTHS = np.repeat([3.0, 5, 7, 9], 16)
