@@ -1,60 +1,17 @@
 """The interactive curves: medians by condition and single runs, of every layer and metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
 from analysis.curves import WINDOW, Floats, middle_layer, smooth
 from analysis.report.detail import Detail, Extent, evenly
 from analysis.report.embed import numbers
-from analysis.report.provenance import manifest
+from analysis.report.metrics import TABLES, Metric, recorded
 from tfc_jax.results import Results
-from tfc_jax.schema import KEY_COLUMNS
-
-TABLES = ("steps", "layers", "probe", "probe_layers")
-# These come first, so that they are the last to be left out.
-MAIN = (
-    "loss",
-    "feature_cos_between",
-    "grad_cos_between",
-    "grad_cos_within",
-    "test_accuracy",
-    "delta_norm",
-    "common_strength_dw",
-    "common_alignment",
-    "weight_grad_cos",
-    "cancellation",
-    "accuracy",
-    "feature_cos",
-    "feature_cos_within",
-    "dead_units",
-    "eps_rank_abs_1em4",
-    "erank",
-    "nc1",
-    "active_fraction",
-    "common_strength_w",
-    "test_loss",
-)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One value column of a results folder."""
-
-    name: str
-    table: str
-    unit: str
-    meaning: str
-
-    @property
-    def layered(self) -> bool:
-        """Whether it has one value per layer."""
-        return self.table in ("layers", "probe_layers")
 
 
 class SweepCurves:
@@ -233,30 +190,6 @@ def spread(steps_M: npt.NDArray[np.int64], points: int) -> npt.NDArray[np.int64]
         for scale in (steps_M.astype(float), np.log(steps_M + 1.0))
     ]
     return np.unique(np.minimum(np.concatenate(chosen), len(steps_M) - 1))
-
-
-def recorded(results: Results) -> tuple[Metric, ...]:
-    """Returns the value columns that a sweep records, the main ones first."""
-    described = {
-        (table, column["name"]): (column.get("unit", ""), column.get("meaning", ""))
-        for table, columns in manifest(results).get("schema", {}).items()
-        for column in columns
-    }
-    found = [
-        Metric(name, table, *described.get((table, name), ("", "")))
-        for table in TABLES
-        for name in value_columns(results, table)
-    ]
-    place = {name: i for i, name in enumerate(MAIN)}
-    return tuple(sorted(found, key=lambda m: place.get(m.name, len(MAIN))))
-
-
-def value_columns(results: Results, table: str) -> list[str]:
-    """Returns the value columns of a table; none where it is not recorded."""
-    files = sorted(results.path.glob(f"{table}/*.parquet"))
-    names = pq.read_schema(files[0]).names if files else []
-    keys = {key.name for key in KEY_COLUMNS[table]}
-    return [name for name in names if name not in keys]
 
 
 NOTE = (

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.curves import Floats, middle_layer
-from analysis.report.curves import quartiles, spread, value_columns
+from analysis.report.curves import quartiles, spread
 from analysis.report.detail import BYTES
 from analysis.report.embed import numbers
+from analysis.report.metrics import value_columns
 from tfc_jax.results import Results
 
 COLUMN = "class_cos"

@@ -8,8 +8,9 @@ import pytest
 from analysis.curves import matrix
 from analysis.phases import with_phases
 from analysis.report.conditions import grouped, name_runs
-from analysis.report.curves import SweepCurves, quartiles, recorded, spread
+from analysis.report.curves import SweepCurves, quartiles, spread
 from analysis.report.detail import Detail
+from analysis.report.metrics import recorded
 from tfc_jax.results import Results
 
 
