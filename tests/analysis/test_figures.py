@@ -96,6 +96,8 @@ def test_every_axis_says_what_it_shows_and_no_text_is_small(drawn: Drawn) -> Non
     assert any(axes.get_xlabel() for axes in figure.axes)
     labels = [text for axes in figure.axes for text in axes.texts]
     labels += [text for axes in figure.axes for text in axes.get_xticklabels()]
+    for axes in figure.axes:
+        labels += [t for t in (axes.title, axes.xaxis.label, axes.yaxis.label) if t.get_text()]
     assert labels
     assert min(float(text.get_fontsize()) for text in labels) >= 9
     assert 8 <= figure.get_figwidth() <= 10
