@@ -18,27 +18,19 @@ import pandas as pd
 import plotly
 
 from analysis import drawing
+from analysis.claims import CLAIMS, claim_sweeps, judge, read_claims, write_claims
 from analysis.drawing import KINDS, figure_module, figure_names, title_and_caption
 from analysis.profiles import PROFILES, Profile
 from analysis.report import Picture, figures_page, provenance
-from analysis.report.tables import NOT_JUDGED, verdict_counts
+from analysis.report.tables import verdict_counts
 from analysis.sweeps import Sweeps
-from analysis.verdict_file import NAME as CLAIMS
-from analysis.verdict_file import claim_sweeps, write_verdicts
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.files import sha256, write_whole
 from tfc_jax.results import Results, open_results
 
-__all__ = ["build", "figure_module", "figure_names", "sweep_file", "title_and_caption"]
-
 STATE = ".build.json"
 PAGE = "report.html"
 PROCESSES = 2
-
-
-def sweep_file(sweep: str, profile: str = "default") -> str:
-    """Returns where the YAML of a figure's sweep is, relative to the project."""
-    return PROFILES[profile].sweep_file(sweep)
 
 
 class Drawn(TypedDict):
@@ -74,12 +66,13 @@ class Builder:
         self._processes = processes
         self._sweeps = Sweeps(root, profile)
         self._state = _read_state(out)
+        self._claims = read_claims()
 
     @cached_property
     def _all_sweeps(self) -> list[str]:
         """The sweeps of all figures and claims that have results, in this order."""
         wanted = [sweep for name in figure_names() for sweep in figure_module(name).SWEEPS]
-        wanted += claim_sweeps()
+        wanted += claim_sweeps(self._claims)
         return [sweep for sweep in dict.fromkeys(wanted) if self._sweeps.there(sweep)]
 
     def figures(self, names: Sequence[str]) -> list[Outcome]:
@@ -141,11 +134,13 @@ class Builder:
         path = self._out / CLAIMS
         changed = not path.exists() or self._state["claims"] != mark
         if changed:
-            write_verdicts(self._sweeps.results(self._all_sweeps), self._profile.name, path)
+            results = self._sweeps.results(self._all_sweeps)
+            write_claims(judge(self._claims, results, self._profile), path)
             self._state["claims"] = mark
         claims = pd.read_parquet(path)
         line = f"{'judged' if changed else 'unchanged'}: {verdict_counts(claims) or 'none'}"
-        return Outcome("claims", line, NOT_JUDGED not in set(claims["verdict"]))
+        complete = all(map(self._sweeps.there, claim_sweeps(self._claims)))
+        return Outcome("claims", line, complete)
 
     def page(self) -> None:
         """Writes report.html if anything on it changed."""

@@ -13,18 +13,20 @@ import pandas as pd
 from analysis.claim_file import Claim, Part, read_claims
 from analysis.claim_tables import markdown_table, print_table, write_claims
 from analysis.evidence import Cells, Evidence
-from analysis.phases import with_phases, write_analysis
+from analysis.phases import with_phases
+from analysis.profiles import PROFILES, Profile
 from analysis.stats import holm
+from analysis.sweeps import Sweeps
 from analysis.verdicts import NOT_JUDGED, Rule, verdict_of_all, weakest
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import KINDS
-from tfc_jax.results import Results, open_results
+from tfc_jax.results import Results
 
-__all__ = ["judge", "markdown_table", "open_sweeps", "read_claims", "sweep_file", "write_claims"]
+__all__ = ["CLAIMS", "claim_sweeps", "judge", "markdown_table", "read_claims", "write_claims"]
 
+CLAIMS = "claims.parquet"
 SEEDS, FIRST_SEED = 16, 1000  # per cell; below 1000 are the seeds of pilots
-PROFILES = {"default": "figures", "smoke": "smoke", "paper": "paper"}
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,13 @@ class _Judged:
         return float(np.max(values)) if values and not self.missing else float("nan")
 
 
-def sweep_file(sweep: str, profile: str = "default") -> str:
-    """Returns where the YAML of a claim's sweep is, relative to the project."""
-    return f"sweeps/{PROFILES[profile]}/{sweep}.yaml"
-
-
-def open_sweeps(
-    claims: Sequence[Claim], root: Path, profile: str = "default"
-) -> dict[str, Results]:
-    """Opens the results that there are of the claims' sweeps, analysed, by name of the sweep."""
-    found = {}
-    for sweep in dict.fromkeys(name for claim in claims for name in claim.sweeps):
-        folder = root / (sweep if profile == "default" else f"{profile}_{sweep}")
-        if any(folder.glob("steps/*-*")):
-            write_analysis(open_results(folder))
-            found[sweep] = open_results(folder)
-    return found
+def claim_sweeps(claims: Sequence[Claim]) -> list[str]:
+    """Returns the sweeps that claims are about, each once, in their order."""
+    return list(dict.fromkeys(sweep for claim in claims for sweep in claim.sweeps))
 
 
 def judge(
-    claims: Sequence[Claim], results: Mapping[str, Results], profile: str = "default"
+    claims: Sequence[Claim], results: Mapping[str, Results], profile: Profile = PROFILES["default"]
 ) -> pd.DataFrame:
     """Judges every claim; one row each, in order.
 
@@ -95,11 +84,11 @@ def _judged(
     claim: Claim,
     results: Mapping[str, Results],
     runs: Mapping[str, pd.DataFrame],
-    profile: str,
+    profile: Profile,
 ) -> _Judged:
     absent = [sweep for sweep in claim.sweeps if sweep not in results]
     if absent:
-        commands = " and ".join(f"`tfc run {sweep_file(sweep, profile)}`" for sweep in absent)
+        commands = " and ".join(f"`tfc run {profile.sweep_file(sweep)}`" for sweep in absent)
         return _Judged(claim, {}, f"no results of {' and '.join(absent)}; run {commands}", False)
     evidence, rehearsal = {}, False
     for name, part in claim.parts.items():
@@ -129,7 +118,7 @@ def _is_rehearsal(runs: pd.DataFrame) -> bool:
     return bool(runs["seed"].nunique() < SEEDS or (runs["seed"] < FIRST_SEED).any())
 
 
-def _row(judged: _Judged, p_holm: float, profile: str) -> dict[str, Any]:
+def _row(judged: _Judged, p_holm: float, profile: Profile) -> dict[str, Any]:
     claim = judged.claim
     if judged.missing:
         name = next(iter(claim.parts))
@@ -146,7 +135,7 @@ def _row(judged: _Judged, p_holm: float, profile: str) -> dict[str, Any]:
         "claim": claim.claim,
         "source": claim.source,
         "sweep": ", ".join(claim.sweeps),
-        "sweep_file": ", ".join(sweep_file(sweep, profile) for sweep in claim.sweeps),
+        "sweep_file": ", ".join(profile.sweep_file(sweep) for sweep in claim.sweeps),
         "cells": _cells_in_words(claim),
         "statistic": part.statistic,
         "effect": float(found.effect),
@@ -189,22 +178,26 @@ def _detail(judged: _Judged, weakest_name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table; 0 if every claim was judged, 1 if a sweep is missing, 2 on bad input."""
+    """Prints and writes the table; 0, or 1 if results of a sweep are missing, 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--out", type=Path, help="default: figures, figures/paper, ...")
     parser.add_argument("--profile", choices=PROFILES, default="default")
     given = parser.parse_args(arguments)
+    profile = PROFILES[given.profile]
+    sweeps = Sweeps(given.results, profile)
     try:
         claims = read_claims()
-        frame = judge(claims, open_sweeps(claims, given.results, given.profile), given.profile)
+        there = [sweep for sweep in claim_sweeps(claims) if sweeps.there(sweep)]
+        frame = judge(claims, sweeps.results(there), profile)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    given.out.mkdir(parents=True, exist_ok=True)
-    write_claims(frame, given.out / "claims.parquet")
+    out = given.out or profile.out
+    out.mkdir(parents=True, exist_ok=True)
+    write_claims(frame, out / CLAIMS)
     print_table(frame)
-    return 1 if (frame["verdict"] == NOT_JUDGED).any() else 0
+    return 0 if set(claim_sweeps(claims)) == set(there) else 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tfc_jax
-from analysis.build import figure_names
+from analysis.drawing import figure_names
 from tests.sweeps import ROOT
 from tfc_jax import registry
 

@@ -97,7 +97,7 @@ def _claim(row: dict[str, Any]) -> list[Cell]:
     symbol, look = SYMBOLS.get(verdict, "?"), verdict.lower().replace(" ", "-")
     both = not (pd.isna(row["low"]) or pd.isna(row["high"]))
     interval = f"{row['low']:.3g} to {row['high']:.3g}" if both else "-"
-    ours = " (ours)" if row["ours"] is True or row["ours"] == 1 else ""
+    ours = f" (ours: {row['ours']})" if _text(row["ours"]) else ""
     return [
         Cell(str(row["id"])),
         Cell(str(row["family"])),

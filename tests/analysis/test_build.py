@@ -34,12 +34,12 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Lists the sweeps by which claims were judged, instead of judging them."""
     judged: list[list[str]] = []
 
-    def write(results: dict[str, Results], profile: str, path: Path) -> None:
+    def judge(claims: object, results: dict[str, Results], profile: object) -> pd.DataFrame:
         judged.append(list(results))
-        pd.DataFrame({"verdict": pd.Series(dtype=str)}).to_parquet(path)
+        return pd.DataFrame({"verdict": pd.Series(dtype=str)})
 
-    monkeypatch.setattr(build, "write_verdicts", write)
-    monkeypatch.setattr(build, "claim_sweeps", lambda: [])
+    monkeypatch.setattr(build, "judge", judge)
+    monkeypatch.setattr(build, "claim_sweeps", lambda _: [])
     return judged
 
 
@@ -168,7 +168,7 @@ def test_the_page_names_the_origin_of_a_figure_and_escapes_what_it_shows(
     assert "6 done" in page
     assert "jax 0.10.2, numpy 2.4" in page
     assert "&lt;b&gt;0123abc&lt;/b&gt;" in page
-    assert build.title_and_caption(build.figure_module("depth"))[0] in page
+    assert drawing.title_and_caption(drawing.figure_module("depth"))[0] in page
     assert "Not drawn yet: " in page
 
 
@@ -235,10 +235,8 @@ def test_two_processes_draw_the_same_files_as_one(
 def test_claims_without_results_are_missing_only_from_a_whole_build(
     root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(results: object, profile: str, path: Path) -> None:
-        pd.DataFrame({"verdict": ["NOT JUDGED"]}).to_parquet(path)
-
-    monkeypatch.setattr(build, "write_verdicts", write)
+    monkeypatch.setattr(build, "judge", lambda *_: pd.DataFrame({"verdict": ["NOT JUDGED"]}))
+    monkeypatch.setattr(build, "claim_sweeps", lambda _: ["nowhere"])
     monkeypatch.setattr(build, "figures_page", lambda *_: "")
     claims = build.build(["depth"], root, out)[-1]
     assert (claims.line, claims.ok) == ("judged: 1 NOT JUDGED", True)

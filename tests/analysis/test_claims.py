@@ -10,7 +10,8 @@ import pytest
 
 from analysis.claim_file import FILES, Claim, read_claims
 from analysis.claim_tables import LOOK
-from analysis.claims import SEEDS, judge, main, markdown_table, sweep_file, write_claims
+from analysis.claims import SEEDS, judge, main, markdown_table, write_claims
+from analysis.profiles import PROFILES
 from analysis.verdicts import NOT_JUDGED, VERDICTS
 from tfc_jax.config import load_sweep
 from tfc_jax.expression import parse
@@ -173,9 +174,7 @@ def parts() -> Sequence[Any]:
 
 @pytest.mark.parametrize("part", parts())
 def test_every_cell_has_16_seeds_that_no_pilot_used(part: Any) -> None:
-    path = ROOT / sweep_file(part.sweep)
-    if not path.exists():
-        pytest.skip(f"{part.sweep} is not there yet")
+    path = ROOT / PROFILES["default"].sweep_file(part.sweep)
     runs = pd.DataFrame([{k: getattr(run, k) for k in KINDS} for run in load_sweep(path).runs])
     for name, text in part.cells.items():
         seeds = runs.loc[parse(text, KINDS).mask(runs), "seed"]
@@ -199,11 +198,10 @@ def test_any_small_result_can_be_judged(
 
     results = {}
     for sweep in dict.fromkeys(s for claim in read_claims() for s in claim.sweeps):
-        path = ROOT / sweep_file(sweep)
-        if path.exists():
-            chosen = [run for run in load_sweep(path).runs if run.seed < 1002]
-            configs = [{k: getattr(run, k) for k in KINDS if k != "steps"} for run in chosen]
-            results[sweep] = write_results(tmp_path / sweep, configs, curve, every=20)
+        path = ROOT / PROFILES["default"].sweep_file(sweep)
+        chosen = [run for run in load_sweep(path).runs if run.seed < 1002]
+        configs = [{k: getattr(run, k) for k in KINDS if k != "steps"} for run in chosen]
+        results[sweep] = write_results(tmp_path / sweep, configs, curve, every=20)
     frame = judge(read_claims(), results)
     assert set(frame["verdict"]) <= set(VERDICTS)
     assert set(frame["verdict"]) == {"INCONCLUSIVE", NOT_JUDGED}

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from ruamel.yaml import YAML
 
 from analysis import style
-from analysis.build import figure_module, figure_names, title_and_caption
+from analysis.drawing import figure_module, figure_names, title_and_caption
 from tfc_jax.config import load_sweep
 from tfc_jax.pack import program_key
 from tfc_jax.results import Results
