@@ -66,7 +66,7 @@ def _losses(axes: Axes, sweep: Results, runs: pd.DataFrame) -> None:
     axes.annotate("best constant predictor", (1, prior), (3, 5), textcoords="offset points")
     if waiting:
         names = ", ".join(map(str, waiting))
-        text = f"{names} layers: never below half of it"
+        text = f"{names} layers: median loss never below half of its start"
         axes.annotate(text, (1, 1.01), xycoords="axes fraction", ha="right", va="bottom")
     axes.set(xscale="log", xlabel="step + 1 (updates)", ylabel="training loss (nats)")
     axes.set(xlim=(1, steps["step"].max() + 1), ylim=(0, 1.18 * prior))

@@ -47,6 +47,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     left.set_ylabel("test accuracy at the same training loss")
     right.set_xlabel("its deviation from the condition's mean")
     right.set_ylabel("deviation of test accuracy")
+    right.locator_params(axis="x", nbins=5)
     if len(known):
         figure.legend(loc="outside lower center", ncols=3)
     else:

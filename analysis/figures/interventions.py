@@ -116,7 +116,7 @@ def _around(figure: Any, sweep: Results, groups: Groups) -> None:
     for axes in (left, right):
         axes.axvline(at, color=style.INK, linewidth=0.9)
         axes.set(xlabel="step (updates)", xlim=(window[0], min(window[1], _horizon(everyone))))
-    left.legend(loc="lower left")
+    left.legend(loc="lower left", frameon=True, edgecolor="none", framealpha=1)
 
 
 def _usual(runs: pd.DataFrame) -> float:
