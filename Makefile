@@ -3,7 +3,7 @@
 #   PYTHON=...      the Python to make .venv with; default: python3, if it is 3.11 to 3.13
 #   PROFILE=smoke   figures of tiny sweeps, in minutes; PROFILE=paper: of large ones, on an accelerator
 #   PROCESSES=1     test processes; each takes about 1 GB. Default: one per core, at most 4
-.PHONY: help figures test check docs tutorial bench-metrics clean \
+.PHONY: help figures test check docs readme tutorial bench-metrics clean \
   environment environment-dev environment-docs \
   profile-default profile-smoke profile-paper
 
@@ -47,6 +47,9 @@ check: environment-dev ## ruff, format, types, tests
 docs: environment-docs ## write the pages of the Python API: build/docs/index.html
 	rm -rf build/docs
 	.venv/bin/python scripts/docs.py
+
+readme: environment ## write the tables of figures and verdicts into README.md, after make figures
+	.venv/bin/python scripts/readme.py
 
 tutorial: environment-dev ## run docs/tutorial.ipynb again and store what it shows
 	.venv/bin/python scripts/tutorial.py

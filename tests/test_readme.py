@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.claims import read_claims
+from analysis.drawing import figure_names
 from tfc_jax import data, registry
 from tfc_jax.config import load_sweep
 from tfc_jax.keys import INTERVENTIONS, KEYS
@@ -123,6 +125,12 @@ def test_the_readme_names_everything_that_a_sweep_can_name() -> None:
         assert f"`{name}`" in text, name
 
 
+def test_the_readme_has_a_row_for_every_figure_and_every_claim() -> None:
+    rows = re.findall(r"^\| `?([A-Za-z0-9_]+)`? \|", README.read_text(), re.M)
+    wanted = [*figure_names(), *(claim.id for claim in read_claims())]
+    assert [row for row in rows if row in set(wanted)] == wanted
+
+
 def test_the_conditions_name_every_architecture_initialisation_and_intervention() -> None:
     runs = [run for path in CONDITIONS.glob("*.yaml") for run in load_sweep(path).runs]
     assert {run.architecture for run in runs} == set(registry.names("models"))
@@ -141,7 +149,7 @@ def test_no_block_is_left_out_for_an_unknown_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["figures", "test", "check", "docs", "tutorial", "bench-metrics", "clean"]
+    "target", ["figures", "test", "check", "docs", "readme", "tutorial", "bench-metrics", "clean"]
 )
 def test_make_knows_its_targets(target: str) -> None:
     answer = subprocess.run(
