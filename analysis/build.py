@@ -66,7 +66,7 @@ class Builder:
         self._processes = processes
         self._sweeps = Sweeps(root, profile)
         self._state = _read_state(out)
-        self._claims = read_claims()
+        self._claims = read_claims(profile=profile)
 
     @cached_property
     def _all_sweeps(self) -> list[str]:

@@ -20,18 +20,39 @@
 exact interval and no p. `parts` makes a claim that several things hold together: a mapping from the
 part's name to whatever differs there from the claim (sweep, cells, evidence, arguments, statistic,
 unit, direction, no_effect, threshold, scale, rule).
+
+The sweeps of the profiles differ, and with them what picks the same cell:
+
+    cells:
+      plain: {default: "width == 64", paper: "width == 512"}
+    parts:
+      plain: {}
+      blobs: {profiles: [default], cells: {blobs: "dataset == \"gaussian_blobs\""}}
+
+An expression alone is for all profiles, a mapping has one for each, and `profiles` lists those that
+have the part (all, if it is left out). The profiles are `default` and `paper`; smoke reads what
+default reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from analysis.claim import Claim, Part, misfits
+from analysis.profiles import PROFILES, Profile
 from analysis.verdicts import Direction, Rule
 from tfc_jax.errors import InputError, nearest
 
@@ -49,11 +70,30 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class ByProfile(_Strict):
+    """What picks the runs of one cell in the sweeps of each profile."""
+
+    default: str
+    paper: str
+
+
+def _for_all(cell: Any) -> Any:
+    if isinstance(cell, str):
+        return dict.fromkeys(ByProfile.model_fields, cell)
+    if not isinstance(cell, dict):
+        raise ValueError("an expression, or a mapping with one for each profile")
+    return cell
+
+
+Cell = Annotated[ByProfile, BeforeValidator(_for_all)]
+
+
 class PartEntry(_Strict):
     """What differs in one part of a claim."""
 
+    profiles: list[str] = Field(default=list(ByProfile.model_fields), min_length=1)
     sweep: str | None = None
-    cells: dict[str, str] | None = None
+    cells: dict[str, Cell] | None = None
     evidence: str | None = None
     arguments: dict[str, Any] | None = None
     statistic: str | None = None
@@ -64,6 +104,14 @@ class PartEntry(_Strict):
     scale: Literal["difference", "ratio"] | None = None
     rule: Literal["effect", "count"] | None = None
 
+    @field_validator("profiles")
+    @classmethod
+    def _are_known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in ByProfile.model_fields:
+                raise ValueError(_unknown("profile", name, ByProfile.model_fields))
+        return names
+
 
 class ClaimEntry(_Strict):
     """One claim as it stands in the file."""
@@ -72,7 +120,7 @@ class ClaimEntry(_Strict):
     claim: str
     source: Literal["paper", "reviewers", "ours"]
     sweep: str
-    cells: dict[str, str] = Field(min_length=1)
+    cells: dict[str, Cell] = Field(min_length=1)
     evidence: str
     arguments: dict[str, Any] = {}
     statistic: str
@@ -88,21 +136,27 @@ class ClaimEntry(_Strict):
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ClaimEntry":
-        for name, part in _parts_of(self).items():
-            label = f"part '{name}': " if name else ""
-            for problem in misfits(part):
-                raise ValueError(label + problem)
+        for profile in ByProfile.model_fields:
+            parts = _parts_of(self, profile)
+            if not parts:
+                raise ValueError(f"no part has the profile '{profile}'")
+            for name, part in parts.items():
+                label = f"part '{name}': " if name else ""
+                for problem in misfits(part):
+                    raise ValueError(label + problem)
         return self
 
 
-def read_claims(paths: Path | Sequence[Path] = FILES) -> tuple[Claim, ...]:
-    """Reads files of claims.
+def read_claims(
+    paths: Path | Sequence[Path] = FILES, profile: Profile = PROFILES["default"]
+) -> tuple[Claim, ...]:
+    """Reads files of claims, all of it strictly; returns the cells and parts of one profile.
 
     Raises:
       InputError: all that is wrong in the first file that is, each with its line.
     """
     files = [paths] if isinstance(paths, Path) else list(paths)
-    claims = [claim for file in files for claim in _read(file)]
+    claims = [claim for file in files for claim in _read(file, profile.cells)]
     ids = [claim.id for claim in claims]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
@@ -111,7 +165,7 @@ def read_claims(paths: Path | Sequence[Path] = FILES) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _read(path: Path) -> list[Claim]:
+def _read(path: Path, profile: str) -> list[Claim]:
     text = path.read_text(encoding="utf-8")
     try:
         data = YAML(typ="safe", pure=True).load(text)
@@ -126,32 +180,41 @@ def _read(path: Path) -> list[Claim]:
     if not isinstance(entries, list):
         raise InputError(f"{path}:1: a file of claims has one key, claims, with a list under it.")
     problems: list[str] = []
-    claims = [_claim(path, root, at, entry, problems) for at, entry in enumerate(entries)]
+    checked = [_entry(path, root, at, entry, problems) for at, entry in enumerate(entries)]
     if problems:
         raise InputError(problems)
-    return [claim for claim in claims if claim]
+    return [_claim(entry, profile) for entry in checked if entry]
 
 
-def _claim(path: Path, root: Node, at: int, entry: Any, problems: list[str]) -> Claim | None:
+def _claim(read: ClaimEntry, profile: str) -> Claim:
+    return Claim(read.id, read.claim, read.source, read.why, read.ours, _parts_of(read, profile))
+
+
+def _entry(path: Path, root: Node, at: int, entry: Any, problems: list[str]) -> ClaimEntry | None:
     try:
-        read = ClaimEntry.model_validate(entry, strict=False)
+        return ClaimEntry.model_validate(entry, strict=False)
     except ValidationError as error:
         for found in error.errors():
             where = f"{path}:{_line(root, ('claims', at, *found['loc']))}"
             problems.append(f"{where}: {_sentence(found)}")
         return None
-    return Claim(read.id, read.claim, read.source, read.why, read.ours, _parts_of(read))
 
 
 def _sentence(found: Mapping[str, Any]) -> str:
     """One of pydantic's findings, in our words where a key is not known."""
     *_, key = found["loc"] or ("",)
     if found["type"] == "extra_forbidden":
+        if "cells" in found["loc"][-3:-2]:
+            return _unknown("profile", key, ByProfile.model_fields)
         allowed = PartEntry.model_fields if "parts" in found["loc"] else ClaimEntry.model_fields
-        names = ", ".join(allowed)
-        return f"unknown key '{key}'.{nearest(str(key), allowed)} Allowed: {names}."
+        return _unknown("key", key, allowed)
     message = str(found["msg"]).removeprefix("Value error, ")
     return f"{'.'.join(map(str, found['loc']))}: {message}" if found["loc"] else message
+
+
+def _unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    names = list(allowed)
+    return f"unknown {kind} '{name}'.{nearest(name, names)} Allowed: {', '.join(names)}."
 
 
 def _line(node: Node, keys: Sequence[str | int]) -> int:
@@ -170,15 +233,16 @@ def _line(node: Node, keys: Sequence[str | int]) -> int:
     return int(line)
 
 
-def _parts_of(entry: ClaimEntry) -> dict[str, Part]:
-    names = entry.parts or {"": PartEntry()}
-    return {name: _part(entry, part) for name, part in names.items()}
+def _parts_of(entry: ClaimEntry, profile: str) -> dict[str, Part]:
+    parts = entry.parts or {"": PartEntry()}
+    return {n: _part(entry, part, profile) for n, part in parts.items() if profile in part.profiles}
 
 
-def _part(entry: ClaimEntry, own: PartEntry) -> Part:
-    names = PartEntry.model_fields
+def _part(entry: ClaimEntry, own: PartEntry, profile: str) -> Part:
+    names = PartEntry.model_fields.keys() - {"profiles"}
     value = {n: getattr(entry, n) if getattr(own, n) is None else getattr(own, n) for n in names}
     ratio, count = value["scale"] == "ratio", value["rule"] == "count"
     rule = Rule(value["direction"], value["no_effect"], value["threshold"], ratio, count)
-    kept = ("sweep", "cells", "evidence", "arguments", "statistic", "unit")
-    return Part(**{name: value[name] for name in kept}, rule=rule)
+    cells = {name: getattr(cell, profile) for name, cell in value["cells"].items()}
+    kept = ("sweep", "evidence", "arguments", "statistic", "unit")
+    return Part(**{name: value[name] for name in kept}, cells=cells, rule=rule)

@@ -57,7 +57,7 @@ def claim_sweeps(claims: Sequence[Claim]) -> list[str]:
 def judge(
     claims: Sequence[Claim], results: Mapping[str, Results], profile: Profile = PROFILES["default"]
 ) -> pd.DataFrame:
-    """Judges every claim; one row each, in order.
+    """Judges every claim, as read for the profile; one row each, in order.
 
     p is the largest of a claim's parts (no correction between them is due, since all must hold),
     p_holm Holm's within the family, over the claims of that family that have a test. A claim
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     profile = PROFILES[given.profile]
     sweeps = Sweeps(given.results, profile)
     try:
-        claims = read_claims()
+        claims = read_claims(profile=profile)
         there = [sweep for sweep in claim_sweeps(claims) if sweeps.there(sweep)]
         frame = judge(claims, sweeps.results(there), profile)
     except InputError as error:

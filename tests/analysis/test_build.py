@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import build, drawing, style
+from analysis.claim_file import read_claims
 from analysis.profiles import PROFILES
 from analysis.report import results_page
 from tfc_jax.errors import InputError
@@ -230,6 +231,20 @@ def test_two_processes_draw_the_same_files_as_one(
     for name in names:
         one, two = ((tmp_path / n / f"{name}.png").read_bytes() for n in "12")
         assert one == two
+
+
+def test_claims_are_those_of_the_profile(
+    root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+
+    def judge(claims: object, *_: object) -> pd.DataFrame:
+        judged.append(claims)
+        return pd.DataFrame({"verdict": pd.Series(dtype=str)})
+
+    monkeypatch.setattr(build, "judge", judge)
+    build.build(["depth"], root, out, PROFILES["paper"])
+    assert judged == [read_claims(profile=PROFILES["paper"])]
 
 
 def test_claims_without_results_are_missing_only_from_a_whole_build(

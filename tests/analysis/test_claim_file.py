@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claim_file import FILES, read_claims
+from analysis.claim_file import FILES, ByProfile, read_claims
+from analysis.profiles import PROFILES
 from tfc_jax.errors import InputError
 
 CLAIM = """\
@@ -52,6 +53,65 @@ def test_a_part_says_what_differs_from_the_claim(tmp_path: Path) -> None:
     assert (first.rule.threshold, second.rule.threshold) == (0.02, 0.1)
     assert second.cells == {"wide": "width == 128"}
     assert second.evidence == "similarity.rise"
+
+
+BY_PROFILE = """\
+    parts:
+      plain: {cells: {plain: {default: depth == 9, paper: depth == 11}}}
+      blobs: {profiles: [default], cells: {far: difficulty < 0.3}}
+      cifar10: {profiles: [paper], cells: {cifar10: "dataset == 'cifar10'"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("profile", "cells"),
+    [
+        ("default", {"plain": {"plain": "depth == 9"}, "blobs": {"far": "difficulty < 0.3"}}),
+        (
+            "paper",
+            {"plain": {"plain": "depth == 11"}, "cifar10": {"cifar10": "dataset == 'cifar10'"}},
+        ),
+        ("smoke", {"plain": {"plain": "depth == 9"}, "blobs": {"far": "difficulty < 0.3"}}),
+    ],
+)
+def test_cells_and_parts_are_those_of_the_profile(
+    tmp_path: Path, profile: str, cells: dict[str, dict[str, str]]
+) -> None:
+    (claim,) = read_claims(written(tmp_path, CLAIM + BY_PROFILE), PROFILES[profile])
+    assert {name: part.cells for name, part in claim.parts.items()} == cells
+
+
+def test_the_names_of_profiles_are_those_that_read_cells_of_their_own() -> None:
+    assert list(ByProfile.model_fields) == [n for n, p in PROFILES.items() if p.cells == n]
+    assert {profile.cells for profile in PROFILES.values()} == set(ByProfile.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("paper: depth == 11", "papr: depth == 11", 16, "unknown profile 'papr'.* mean 'paper'"),
+        (", paper: depth == 11", "", 16, r"parts.plain.cells.plain.paper: Field required"),
+        ("paper: depth == 11", "paper: 11", 16, "plain.paper: .*string"),
+        ("{far: difficulty < 0.3}", "{far: [3]}", 17, "cells.far: an expression, or a mapping"),
+        ("[default]", "[defaults]", 17, "unknown profile 'defaults'.* mean 'default'"),
+        ("[default]", "[smoke]", 17, "unknown profile 'smoke'. Allowed: default, paper"),
+        ("[default]", "[]", 17, "profiles: .*at least 1"),
+        ("depth == 11", "depht == 11", 2, "part 'plain': .*'depht'.* Did you mean 'depth'"),
+    ],
+)
+def test_what_is_wrong_with_a_profile_is_said_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    path = written(tmp_path, CLAIM + BY_PROFILE.replace(old, new, 1))
+    with pytest.raises(InputError, match=message) as error:
+        read_claims(path)
+    assert f"claims.yaml:{line}: " in str(error.value)
+
+
+def test_a_claim_has_a_part_in_every_profile(tmp_path: Path) -> None:
+    parts = "    parts: {blobs: {profiles: [default]}}\n"
+    with pytest.raises(InputError, match=r"claims.yaml:2: no part has the profile 'paper'"):
+        read_claims(written(tmp_path, CLAIM + parts))
 
 
 @pytest.mark.parametrize(
