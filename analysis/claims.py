@@ -157,8 +157,9 @@ def _row(judged: _Judged, p_holm: float, profile: Profile) -> dict[str, Any]:
 
 
 def _cells_in_words(claim: Claim) -> str:
-    cells = {name: text for part in claim.parts.values() for name, text in part.cells.items()}
-    return "; ".join(f"{name}: {text}" for name, text in cells.items())
+    """Every cell once; parts may give one name to different runs."""
+    every = [cell for part in claim.parts.values() for cell in part.cells.items()]
+    return "; ".join(f"{name}: {text}" for name, text in dict.fromkeys(every))
 
 
 def _detail(judged: _Judged, weakest_name: str) -> str:

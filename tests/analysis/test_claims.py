@@ -120,6 +120,14 @@ def test_the_weakest_part_is_shown_and_all_are_listed(
     assert "Weakest, weak: " in row["detail"]
 
 
+def test_cells_of_one_name_in_several_parts_are_all_listed(
+    tmp_path: Path, results: dict[str, Results]
+) -> None:
+    parts = '    parts: {strong: {}, again: {}, weak: {cells: {plain: "depth == 7"}}}\n'
+    row = judge(claims_of(tmp_path, entry("T4") + parts), results).iloc[0]
+    assert row["cells"] == "plain: depth == 5; plain: depth == 7"
+
+
 def test_the_file_of_verdicts_has_the_same_bytes_twice(
     tmp_path: Path, results: dict[str, Results]
 ) -> None:
