@@ -26,7 +26,7 @@ from tfc_jax.results import Results
 __all__ = ["CLAIMS", "claim_sweeps", "judge", "markdown_table", "read_claims", "write_claims"]
 
 CLAIMS = "claims.parquet"
-SEEDS, FIRST_SEED = 16, 1000  # per cell; below 1000 are the seeds of pilots
+SEEDS, FIRST_SEED = 16, 2000  # per cell; below 2000 are the seeds of pilots and trials
 
 
 @dataclass(frozen=True)

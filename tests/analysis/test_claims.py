@@ -63,7 +63,7 @@ def results(
         end = 500 + 5 * (run["seed"] % 16)
         return plateau_of(end, 900, run["seed"]), end
 
-    runs = [{"depth": 5, "seed": 1000 + seed} for seed in range(SEEDS)]
+    runs = [{"depth": 5, "seed": 2000 + seed} for seed in range(SEEDS)]
     runs += [{"depth": 7, "seed": seed} for seed in range(4)]
     path = tmp_path_factory.mktemp("claims") / "one"
     return {"one": write_results(path, runs, curve, every=25)}
