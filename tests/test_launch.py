@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from tests.sweeps import AXES, content, make_sweep, read_rows, train, write_sweep
-from tfc_jax import devices, launch, worker
+from tfc_jax import devices, launch, manifest, worker
 from tfc_jax.api import run
-from tfc_jax.config import Sweep
+from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.errors import InputError
 from tfc_jax.executors import local
 from tfc_jax.executors.local import Interrupt
@@ -85,6 +85,32 @@ def test_a_finished_sweep_is_not_touched_again(out: Path, sweep: Sweep) -> None:
     assert train(sweep, out, on_event=events.append) == DONE
     assert [event["event"] for event in events] == ["planned"]
     assert tables(out) == before
+
+
+def test_the_manifest_names_the_code_that_trained_the_numbers(
+    out: Path, tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (out / "manifest.json").read_bytes()
+    monkeypatch.setattr(manifest, "_git_commit", lambda: "another commit")
+    assert train(sweep, out, given={"set": [], "filter": None, "limit": None}) == DONE
+    assert (out / "manifest.json").read_bytes() == before
+    assert train(make_sweep(tmp_path, base={"steps": 80}), out) == DONE
+    assert json.loads((out / "manifest.json").read_text())["git"] == "another commit"
+
+
+def test_a_launch_that_trains_nothing_still_stores_what_was_asked_for(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads((out / "manifest.json").read_text())
+    monkeypatch.setattr(manifest, "_git_commit", lambda: "another commit")
+    given: dict[str, Any] = {"set": [], "filter": "init_scale < 0.9", "limit": None}
+    path = write_sweep(tmp_path, description="about less")
+    assert train(load_sweep(path, where=given["filter"]), out, given=given) == Counter(done=3)
+    after = json.loads((out / "manifest.json").read_text())
+    assert after["flags"] == before["flags"] | given
+    assert after == before | {"description": "about less", "flags": after["flags"]}
+    assert len(launched_sweep(Folder(out)).runs) == 3
+    assert read_status(Folder(out)).counts["done"] == 3
 
 
 @pytest.mark.parametrize(

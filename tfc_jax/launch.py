@@ -117,7 +117,8 @@ def launch(
             _clear(folder)
         planned = plan_sweep(sweep, folder, options, found)  # others may have written until now
         store.create(folder, sweep.record)
-        manifest.write(folder, sweep, found, _flags(options))
+        trains = bool(planned.unfinished)
+        manifest.write(folder, sweep, found, _flags(options), trains=trains)
         log = _Log(folder)
         launched = {"event": "launched", "committed_steps": _committed_steps(planned)}
         while True:

@@ -18,20 +18,39 @@ from tfc_jax.record import Record
 from tfc_jax.schema import result_columns, run_columns
 
 LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
+GIVEN = ("set", "filter", "limit")
 
 
-def write(folder: Folder, sweep: Sweep, devices: Devices, flags: dict[str, Any]) -> None:
-    """Writes the sweep's text and the manifest of this launch.
+def write(
+    folder: Folder, sweep: Sweep, devices: Devices, flags: dict[str, Any], *, trains: bool
+) -> None:
+    """Writes the sweep's text and the manifest of this launch, if they say anything new.
+
+    A launch that trains nothing leaves what the manifest says of code, versions and machine: it
+    names those that trained the numbers.
 
     Args:
       flags: what the user gave besides the file: `set`, `filter`, `limit`, and execution flags.
+      trains: whether this launch is to train anything.
     """
-    content = {
-        "name": sweep.name,
-        "description": sweep.description,
+    before = read(folder)
+    asked = {"name": sweep.name, "description": sweep.description, "steps": sweep.steps}
+    if before is None or trains:
+        content = asked | {"flags": flags} | _origin(sweep, devices)
+    else:
+        given = {name: flags[name] for name in GIVEN}
+        content = before | asked | {"flags": before["flags"] | given}
+    text = sweep.text.encode()
+    if not folder.sweep.exists() or folder.sweep.read_bytes() != text:
+        write_whole(folder.sweep, text)
+    if content != before:
+        write_whole(folder.manifest, json.dumps(content, indent=1).encode())
+
+
+def _origin(sweep: Sweep, devices: Devices) -> dict[str, Any]:
+    """Where the numbers of a launch come from, and what they mean."""
+    return {
         "launched_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "flags": flags,
-        "steps": sweep.steps,
         "record": asdict(sweep.record),
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
         "git": _git_commit(),
@@ -40,8 +59,6 @@ def write(folder: Folder, sweep: Sweep, devices: Devices, flags: dict[str, Any])
         "machine": platform.machine(),
         "schema": _schema(sweep.record),
     }
-    write_whole(folder.sweep, sweep.text.encode())
-    write_whole(folder.manifest, json.dumps(content, indent=1).encode())
 
 
 def read(folder: Folder) -> dict[str, Any] | None:
