@@ -6,7 +6,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,17 +33,10 @@ PAGE = "report.html"
 PROCESSES = 2
 
 
-class Drawn(TypedDict):
-    """What a figure was drawn from."""
-
-    fingerprint: str
-    facts: dict[str, str]
-
-
 class State(TypedDict):
-    """What the files of an output folder were made from."""
+    """Fingerprints of what the files of an output folder were made from."""
 
-    figures: dict[str, Drawn]
+    figures: dict[str, str]
     claims: str
     page: str
 
@@ -78,35 +71,47 @@ class Builder:
     def figures(self, names: Sequence[str]) -> list[Outcome]:
         """Draws those of the named figures that changed."""
         outcomes: dict[str, Outcome] = {}
-        marks: dict[str, str] = {}
+        changed: list[str] = []
         for name in names:
             sweeps = figure_module(name).SWEEPS
             if absent := [sweep for sweep in sweeps if not self._sweeps.there(sweep)]:
                 outcomes[name] = self._missing(name, absent)
                 continue
-            mark = drawing.fingerprint(drawing.figure_code(name), self._sweeps.data(sweeps))
-            if self._drawn(name) and self._state["figures"][name]["fingerprint"] == mark:
+            if self._is_current(name):
                 outcomes[name] = Outcome(name, "unchanged", True)
                 continue
-            marks[name] = mark
-        self._draw(list(marks))
-        for name, mark in marks.items():
+            changed.append(name)
+        for name in self._draw(changed):
+            self._state["figures"][name] = self._mark(name)
+            self.save()
             results = self._sweeps.results(figure_module(name).SWEEPS)
-            self._state["figures"][name] = {"fingerprint": mark, "facts": self._facts(results)}
             line = f"drawn: {self._out / name}.png and .pdf"
             line += drawing.unfinished(list(results.values()))
             outcomes[name] = Outcome(name, line, True)
         return [outcomes[name] for name in names]
 
-    def _draw(self, names: Sequence[str]) -> None:
+    def _draw(self, names: Sequence[str]) -> Iterator[str]:
+        """Yields each figure when it is drawn."""
         results = {name: self._sweeps.results(figure_module(name).SWEEPS) for name in names}
         if min(len(names), self._processes) < 2:
             for name in names:
                 drawing.draw(name, results[name], self._out)
+                yield name
             return
         with ProcessPoolExecutor(self._processes, mp_context=get_context("spawn")) as pool:
             folders = [{s: one.path for s, one in results[name].items()} for name in names]
-            list(pool.map(_draw_from, names, folders, [self._out] * len(names)))
+            drawn = pool.map(_draw_from, names, folders, [self._out] * len(names))
+            yield from (name for name, _ in zip(names, drawn, strict=True))
+
+    def _mark(self, name: str) -> str:
+        """What a figure is made of now."""
+        data = self._sweeps.data(figure_module(name).SWEEPS)
+        return drawing.fingerprint(drawing.figure_code(name), data)
+
+    def _is_current(self, name: str) -> bool:
+        """Whether the figure is there, drawn from the results and by the code of now."""
+        there = all(map(self._sweeps.there, figure_module(name).SWEEPS))
+        return there and self._drawn(name) and self._state["figures"][name] == self._mark(name)
 
     def _missing(self, name: str, absent: Sequence[str]) -> Outcome:
         files = [self._profile.sweep_file(sweep) for sweep in absent]
@@ -143,38 +148,43 @@ class Builder:
         return Outcome("claims", line, complete)
 
     def page(self) -> None:
-        """Writes report.html if anything on it changed."""
-        shown = [name for name in figure_names() if self._drawn(name)]
+        """Writes report.html, without figures that are out of date, if anything on it changed."""
+        shown = [name for name in figure_names() if self._is_current(name)]
         mark = self._page_mark(shown)
         path = self._out / PAGE
         if path.exists() and self._state["page"] == mark:
             return
         claims = pd.read_parquet(self._out / CLAIMS)
-        missing = [name for name in figure_names() if name not in shown]
-        notes = [f"Not drawn yet: {', '.join(missing)}."] if missing else []
         text = figures_page(
             f"tfc_jax: figures and verdicts, {self._profile.name} profile",
             [self._picture(name) for name in shown],
             self._sweeps.results(self._all_sweeps),
             claims,
-            notes,
+            self._left_out(shown),
         )
         write_whole(path, text.encode())
         self._state["page"] = mark
 
+    def _left_out(self, shown: Sequence[str]) -> list[str]:
+        """Sentences on the figures that the page does not show."""
+        missing = [name for name in figure_names() if name not in shown]
+        old = [name for name in missing if self._drawn(name)]
+        new = [name for name in missing if name not in old]
+        notes = [f"Not drawn yet: {', '.join(new)}."] if new else []
+        if old:
+            command = f"python -m analysis.build {' '.join(old)}{self._profile.option}"
+            notes.append(f"Drawn from other results or by other code, so not shown: {command}.")
+        return notes
+
     def _page_mark(self, shown: Sequence[str]) -> str:
         folder = drawing.CODE / "report"
         files = [f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
-        drawn = {name: self._state["figures"][name] for name in shown}
-        lines = [
-            f"plotly {plotly.__version__}",
-            json.dumps(drawn, sort_keys=True),
-            self._state["claims"],
-        ]
+        lines = [f"plotly {plotly.__version__}", *self._left_out(shown), self._state["claims"]]
         for sweep in self._all_sweeps:
             manifest = self._sweeps.folder(sweep) / "manifest.json"
             lines += [sha256(manifest)] if manifest.exists() else []
-        lines += [sha256(self._out / f"{name}.png") for name in shown]
+        for name in shown:  # the PNG may come from another version of a library
+            lines += [name, self._state["figures"][name], sha256(self._out / f"{name}.png")]
         code = [*drawing.shared_code(), *sorted(files)]
         return drawing.fingerprint(code, [*lines, *self._sweeps.data(self._all_sweeps)])
 
@@ -182,7 +192,7 @@ class Builder:
         title, caption = title_and_caption(figure_module(name))
         commands = [f"tfc run {self._profile.sweep_file(s)}" for s in figure_module(name).SWEEPS]
         commands += [f"python -m analysis.build {name}{self._profile.option}"]
-        facts = self._state["figures"][name]["facts"]
+        facts = self._facts(self._sweeps.results(figure_module(name).SWEEPS))
         png = (self._out / f"{name}.png").read_bytes()
         return Picture(name, title, caption, tuple(commands), facts, png)
 
@@ -233,6 +243,7 @@ def build(
     builder = Builder(root, out, profile, processes)
     outcomes = builder.figures(names or known)
     claims = builder.claims()
+    builder.save()
     builder.page()
     builder.save()
     return [*outcomes, Outcome(claims.name, claims.line, claims.ok or bool(names))]

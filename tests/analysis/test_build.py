@@ -173,6 +173,64 @@ def test_the_page_names_the_origin_of_a_figure_and_escapes_what_it_shows(
     assert "Not drawn yet: " in page
 
 
+def test_the_page_depends_on_the_results_and_not_on_when_a_figure_was_drawn(
+    root: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = root / "depth" / "manifest.json"
+    manifest.write_text('{"git": "commit-a"}')
+    run(root, out, "depth")
+    manifest.write_text('{"git": "commit-b"}')
+    run(root, out, "depth")
+    assert lines(capsys)[-1] == "depth: unchanged"
+    page = (out / "report.html").read_bytes()
+    assert b"commit-a" not in page
+    assert page.count(b"commit-b") == 2  # of the figure, and of the sweep
+    shutil.rmtree(out)
+    run(root, out, "depth")
+    assert (out / "report.html").read_bytes() == page
+
+
+def test_a_figure_of_other_results_is_not_shown_beside_their_facts(
+    root: Path, out: Path, write_results: Any, plateau_of: Any
+) -> None:
+    def write(end: float) -> None:
+        write_results(root / "two_phase", [{}], lambda run: (plateau_of(end, 300), end))
+
+    write(100)
+    build.build(["depth", "two_phase"], root, out, processes=1)
+    assert (out / "report.html").read_text().count("<img") == 2
+    write(150)
+    run(root, out, "depth")
+    page = (out / "report.html").read_text()
+    assert page.count("<img") == 1
+    assert "so not shown: python -m analysis.build two_phase." in page
+
+
+def test_figures_stay_on_record_if_the_verdicts_fail(
+    root: Path, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "judge", fail)
+        with pytest.raises(ZeroDivisionError):
+            run(root, out, "depth")
+    assert run(root, out, "depth") == 0
+    assert lines(capsys)[-1] == "depth: unchanged"
+
+
+def test_a_second_build_writes_nothing(root: Path, out: Path) -> None:
+    def written() -> dict[str, int]:
+        files = [*out.iterdir(), root / "depth" / "analysis.parquet"]
+        return {file.name: file.stat().st_mtime_ns for file in files if file.name != ".build.json"}
+
+    run(root, out, "depth")
+    before = written()
+    run(root, out, "depth")
+    assert written() == before
+
+
 def test_building_from_nothing_gives_the_same_files_again(root: Path, out: Path) -> None:
     run(root, out, "depth")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
