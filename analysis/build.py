@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypedDict
 
 import pandas as pd
-import plotly
 
 from analysis import drawing
 from analysis.claims import CLAIMS, claim_sweeps, judge, read_claims, write_claims
@@ -179,7 +179,8 @@ class Builder:
     def _page_mark(self, shown: Sequence[str]) -> str:
         folder = drawing.CODE / "report"
         files = [f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
-        lines = [f"plotly {plotly.__version__}", *self._left_out(shown), self._state["claims"]]
+        lines = [f"{name} {version(name)}" for name in ("plotly", "jinja2")]
+        lines += [*self._left_out(shown), self._state["claims"]]
         for sweep in self._all_sweeps:
             manifest = self._sweeps.folder(sweep) / "manifest.json"
             lines += [sha256(manifest)] if manifest.exists() else []

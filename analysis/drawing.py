@@ -3,17 +3,22 @@
 import hashlib
 import importlib
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-import matplotlib
-
+import tfc_jax
 from analysis import style
 from tfc_jax.files import sha256, write_whole
 from tfc_jax.results import Results
 
 CODE = Path(__file__).parent
 KINDS = ("png", "pdf")
+PACKAGE = Path(tfc_jax.__file__).parent
+READERS = ("results", "schema", "keys", "expression", "tables")  # how tables become numbers
+LIBRARIES = (
+    "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "lifelines", "ruptures"
+)  # fmt: skip
 APART = ("figures", "report")  # folders that no figure's picture depends on as a whole
 
 
@@ -52,9 +57,16 @@ def shared_code() -> list[Path]:
     return sorted([*files, *claims, *(CODE / "figures").glob("_*.py")])
 
 
+def package_code() -> list[Path]:
+    """Returns the files of `tfc_jax` on which numbers of the analysis depend."""
+    readers = [PACKAGE / f"{name}.py" for name in READERS]
+    return [*readers, *sorted((PACKAGE / "theory").glob("*.py"))]
+
+
 def fingerprint(code: Iterable[Path], data: Iterable[str]) -> str:
-    """Returns a hash of everything that a figure is made of: data, analysis code, matplotlib."""
-    lines = [f"matplotlib {matplotlib.__version__}"]
+    """Returns a hash of everything that a figure is made of: data, code, libraries."""
+    lines = [f"{name} {version(name)}" for name in LIBRARIES]
+    lines += [f"{file.relative_to(PACKAGE)} {sha256(file)}" for file in package_code()]
     lines += [f"{file.relative_to(CODE)} {sha256(file)}" for file in code]
     return hashlib.sha256("\n".join([*lines, *data]).encode()).hexdigest()
 

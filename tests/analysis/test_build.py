@@ -102,6 +102,29 @@ def test_new_code_changes_the_fingerprint(
     assert fingerprint(root / "depth") != before
 
 
+@pytest.mark.parametrize("file", ["theory/cosines.py", "results.py"])
+def test_new_code_of_theory_or_of_the_reader_changes_the_fingerprint(
+    file: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(root / "depth")
+    copy = tmp_path / "tfc_jax"
+    shutil.copytree(drawing.PACKAGE, copy)
+    monkeypatch.setattr(drawing, "PACKAGE", copy)
+    assert fingerprint(root / "depth") == before
+    (copy / file).write_text("# another idea\n")
+    assert fingerprint(root / "depth") != before
+
+
+@pytest.mark.parametrize("library", ["numpy", "scipy", "lifelines", "pandas", "ruptures"])
+def test_another_version_of_a_library_changes_the_fingerprint(
+    library: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(root / "depth")
+    installed = drawing.version
+    monkeypatch.setattr(drawing, "version", lambda n: "0" if n == library else installed(n))
+    assert fingerprint(root / "depth") != before
+
+
 @pytest.mark.parametrize("file", ["figures/operations.py", "report/pages.py"])
 def test_the_code_of_another_figure_or_of_the_page_changes_nothing(
     file: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

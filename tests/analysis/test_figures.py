@@ -26,8 +26,13 @@ SMOKE_RUN_STEPS, SMOKE_PROGRAMS = 150_000, 24
 Drawn = tuple[str, Figure, bytes, bytes]
 
 
-def test_the_four_figures_are_there() -> None:
-    assert set(NAMES) >= {"two_phase", "depth", "operations", "phase_diagram"}
+def test_all_twenty_figures_are_there() -> None:
+    assert set(NAMES) == {
+        "two_phase", "depth", "salient", "layer_profile", "theory_strip",
+        "operations", "phase_diagram", "survival", "architectures", "robustness",
+        "gradients", "common_direction", "diagnosis", "generalization", "activations",
+        "interventions", "three_collapses", "variability", "staircase", "class_film",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("folder", PROFILES)
