@@ -48,6 +48,12 @@ class _Judged:
         values = [found.p for rule, found in self.parts if not rule.count]
         return float(np.max(values)) if values and not self.missing else float("nan")
 
+    @property
+    def p_in_family(self) -> float:
+        """1 for a claim that was not judged: what is not trained yet eases no other verdict."""
+        has_test = any(not part.rule.count for part in self.claim.parts.values())
+        return 1.0 if self.missing and has_test else self.p
+
 
 def claim_sweeps(claims: Sequence[Claim]) -> list[str]:
     """Returns the sweeps that claims are about, each once, in their order."""
@@ -55,27 +61,33 @@ def claim_sweeps(claims: Sequence[Claim]) -> list[str]:
 
 
 def judge(
-    claims: Sequence[Claim], results: Mapping[str, Results], profile: Profile = PROFILES["default"]
+    claims: Sequence[Claim],
+    results: Mapping[str, Results],
+    profile: Profile = PROFILES["default"],
+    *,
+    fresh: bool = False,
 ) -> pd.DataFrame:
     """Judges every claim, as read for the profile; one row each, in order.
 
     p is the largest of a claim's parts (no correction between them is due, since all must hold),
     p_holm Holm's within the family, over the claims of that family that have a test. A claim
-    without results is NOT JUDGED and says what to run.
+    without results is NOT JUDGED, says what to run, and counts in its family with p = 1.
 
+    Args:
+      fresh: analyse now, also where an analysis is stored.
     Returns:
       Columns id, family, claim, source, sweep, sweep_file, cells, statistic, effect, effect_unit,
       low, high, p, p_holm, n, direction, no_effect, threshold, verdict, rehearsal, detail, why,
       ours. Of a claim with parts, the numbers are those of its weakest part. `rehearsal`: fewer
       than 16 seeds in a cell, or seeds that pilots used.
     """
-    runs = {sweep: with_phases(one) for sweep, one in results.items()}
+    runs = {sweep: with_phases(one, fresh=fresh) for sweep, one in results.items()}
     judged = [_judged(claim, results, runs, profile) for claim in claims]
     families = np.array([claim.family for claim in claims])
     p_holm = np.full(len(judged), np.nan)
     for family in np.unique(families):
         of_family = np.flatnonzero(families == family)
-        p_holm[of_family] = holm([judged[i].p for i in of_family])
+        p_holm[of_family] = holm([judged[i].p_in_family for i in of_family])
     rows = [_row(one, float(p), profile) for one, p in zip(judged, p_holm, strict=True)]
     return pd.DataFrame(rows)
 
@@ -121,6 +133,7 @@ def _is_rehearsal(runs: pd.DataFrame) -> bool:
 def _row(judged: _Judged, p_holm: float, profile: Profile) -> dict[str, Any]:
     claim = judged.claim
     if judged.missing:
+        p_holm = np.nan
         name = next(iter(claim.parts))
         found = Evidence(np.nan, np.nan, np.nan, np.nan, 0, judged.missing)
         word, detail = NOT_JUDGED, judged.missing

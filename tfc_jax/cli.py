@@ -281,13 +281,17 @@ def report(
     results: ResultsPath, out: Annotated[Path | None, typer.Option(help="HTML file.")] = None
 ) -> None:
     """Write one self-contained HTML page about a results folder."""
+    from analysis.own_claims import own_claims
     from analysis.report import results_page
+    from tfc_jax.files import write_whole
     from tfc_jax.results import open_results
 
     opened = open_results(results)
     target = out or results / "report.html"
+    claims, note = own_claims(opened) if len(opened.runs) else (None, "")
+    page = results_page(opened, claims, [note])
     try:
-        target.write_text(results_page(opened))
+        write_whole(target, page.encode())
     except OSError as error:
         refuse(f"{target}: cannot be written ({error.strerror}). Give another --out.")
     typer.echo(str(target))

@@ -17,7 +17,11 @@ from tfc_jax.results import Results
 
 
 def results_page(
-    results: Results, claims: pd.DataFrame | None = None, *, limit: int = LIMIT
+    results: Results,
+    claims: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
+    *,
+    limit: int = LIMIT,
 ) -> str:
     """Returns one HTML page: conditions with phase lengths, curves, class film, runs.
 
@@ -25,14 +29,15 @@ def results_page(
 
     Args:
       claims: verdicts, if there are any that use these results.
+      notes: what a reader must know of them.
       limit: bytes of the page.
     """
     if results.runs.empty:
         raise InputError(f"{results.path}: no run has started yet. Train with `tfc run` first.")
     phases = {results.name: with_phases(results, fresh=True)}
-    pictures, notes = overview(results, phases[results.name])
-    sweeps = {results.name: results}
-    return _page(results.name, description(results), claims, pictures, sweeps, phases, notes, limit)
+    pictures, absent = overview(results, phases[results.name])
+    sweeps, said = {results.name: results}, [*notes, *absent]
+    return _page(results.name, description(results), claims, pictures, sweeps, phases, said, limit)
 
 
 def figures_page(

@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.verdicts import VERDICTS
+
 RUNS = 4000
-NOT_JUDGED = "NOT JUDGED"
-SYMBOLS = {
-    "SUPPORTED": "✓",
-    "NOT SUPPORTED": "○",
-    "OPPOSITE": "✗",
-    "INCONCLUSIVE": "?",
-    NOT_JUDGED: "-",
-}
+SYMBOLS = dict(zip(VERDICTS, "✓○✗?-", strict=True))
 
 
 @dataclass(frozen=True)
