@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,6 +229,18 @@ def test_ctrl_c_on_the_command_ends_with_130_and_no_traceback(half: Path) -> Non
 def test_no_results_are_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no results here"):
         watch(Folder(tmp_path), Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("torn", ["manifest.json", "runs"])
+def test_results_that_are_not_whole_at_the_start_are_an_input_error(
+    half: Path, tmp_path: Path, torn: str
+) -> None:
+    shutil.copytree(half, tmp_path / "out")
+    file = tmp_path / "out" / torn
+    file = next(file.glob("*.parquet")) if file.is_dir() else file
+    file.write_bytes(file.read_bytes()[:30])
+    with pytest.raises(InputError, match=r"cannot be read now \(.*try again"):
+        watch(Folder(tmp_path / "out"), Console(file=io.StringIO()))
 
 
 def test_similarity_is_shown_only_where_it_is_recorded(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.sweeps import content, make_sweep, train, write_sweep
-from tfc_jax import worker
+from tfc_jax import glance, worker
 from tfc_jax.cli import app
 from tfc_jax.config import Sweep
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
 from tfc_jax.results import open_results
 from tfc_jax.rounds import known
-from tfc_jax.status import read_status
+from tfc_jax.status import Reader, read_status
 
 Events = list[dict[str, Any]]
 
@@ -127,6 +127,24 @@ def test_status_says_which_round_it_is_and_what_can_follow(out: Path, tmp_path: 
     assert (
         "refine: round 0; at most 36 runs more" in read_status(Folder(tmp_path / "new")).as_text()
     )
+
+
+def test_rounds_are_worked_out_again_only_when_a_run_changed(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Sweep] = []
+
+    def counted(sweep: Sweep, folder: Folder) -> Sweep:
+        calls.append(sweep)
+        return known(sweep, folder)
+
+    monkeypatch.setattr(glance, "known", counted)
+    reader = Reader(Folder(out))
+    assert reader.read().counts == reader.read().counts
+    assert len(calls) == 1
+    next((out / "runs").glob("*.parquet")).touch()
+    assert reader.read().round == 2
+    assert len(calls) == 2
 
 
 def test_a_sweep_without_refine_has_no_round(tmp_path: Path) -> None:

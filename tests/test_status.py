@@ -132,6 +132,18 @@ def test_reading_again_sees_what_was_written_since(half: Path, log: Path) -> Non
     assert reader.read().training  # a shorter log is a new one
 
 
+def test_a_longer_log_of_a_fresh_start_is_read_from_its_beginning(half: Path, log: Path) -> None:
+    def failed(pack: str) -> dict[str, Any]:
+        return {"event": "failed", "pack": pack, "error": "no room"}
+
+    log.write_text(events(time.time() - 60, {"event": "launched"}, failed("old")))
+    reader = Reader(Folder(half))
+    assert reader.read().errors == ("pack old: no room",)
+    log.unlink()
+    log.write_text(events(time.time() - 5, {"event": "launched"}, failed("a"), failed("b")))
+    assert reader.read().errors == ("pack a: no room", "pack b: no room")
+
+
 def test_what_has_not_changed_is_not_read_again(
     half: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from tfc_jax.config import Sweep
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
+from tfc_jax.rounds import known
 
 T = TypeVar("T")
+HEAD = 200  # bytes that tell one log from another
 RUN_COLUMNS = ("run_id", "pack", "status", "steps_done", "prior_loss", "built_width")
 
 
@@ -34,14 +36,19 @@ class Cache(Generic[T]):
         fresh = {}
         for path in paths:
             try:
-                stat = path.stat()
-                mark = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                mark = _mark(path)
                 kept = self._kept.get(path)
                 fresh[path] = kept if kept and kept[0] == mark else (mark, self._load(path))
             except FileNotFoundError:
                 continue
         self._kept = fresh
         return {path: value for path, (_, value) in fresh.items()}
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    """What changes when a file does."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 @dataclass
@@ -85,24 +92,34 @@ class Launch:
 
 
 class Log:
-    """log.jsonl from where the last reading stopped; lines that are cut short are left out."""
+    """log.jsonl from where the last reading stopped; lines that are cut short are left out.
+
+    A log that begins otherwise than the one that was read is another one (`--fresh`): its first
+    entry holds the time.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-        self._launch = Launch()
+        self._path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self._head, self._offset, self._launch = b"", 0, Launch()
 
     def read(self) -> Launch:
         """Returns the newest launch; an empty one without a log."""
         try:
             with open(self._path, "rb") as log:
-                if log.seek(0, 2) < self._offset:  # somebody started afresh
-                    self._offset, self._launch = 0, Launch()
+                shorter = log.seek(0, 2) < self._offset
+                log.seek(0)
+                if shorter or log.read(len(self._head)) != self._head:
+                    self._forget()
                 log.seek(self._offset)
                 text = log.read()
         except FileNotFoundError:
-            self._offset, self._launch = 0, Launch()
+            self._forget()
             return self._launch
         whole = text[: text.rfind(b"\n") + 1]
+        self._head = self._head or whole[:HEAD]
         self._offset += len(whole)
         for line in whole.decode(errors="replace").splitlines():
             try:
@@ -123,6 +140,7 @@ class Glance:
         self._log = Log(folder.log)
         self._runs: Cache[pa.Table] = Cache(_run_rows)
         self._sweep: tuple[Any, Sweep] | None = None
+        self._known: tuple[Any, Sweep] | None = None
 
     def sweep(self) -> Sweep:
         """Returns the sweep that was launched last.
@@ -135,6 +153,21 @@ class Glance:
         if self._sweep is None or self._sweep[0] != mark:
             self._sweep = mark, launched_sweep(self.folder)
         return self._sweep[1]
+
+    def known(self) -> Sweep:
+        """Returns that sweep with the runs of all rounds that its results ask for.
+
+        Raises:
+          InputError: the folder holds no results.
+        """
+        sweep = self.sweep()
+        if sweep.refine is None:
+            return sweep
+        files = [p for p in sorted(self.folder.runs.glob("*.parquet")) if p.exists()]
+        mark = self._sweep and self._sweep[0], [(path, _mark(path)) for path in files]
+        if self._known is None or self._known[0] != mark:
+            self._known = mark, known(sweep, self.folder)
+        return self._known[1]
 
     def launch(self) -> Launch:
         """Returns what the log says."""

@@ -26,6 +26,8 @@ LEVELS, ASCII_LEVELS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 COLORS = {"done": "green", "diverged": "magenta", "running": "cyan", "failed": "red", "pending": ""}
 STATE_COLORS = {"training": "cyan", "failed": "red", "done": "green", "interrupted": "yellow"}
 NAMES = {"loss": "loss", SIMILARITY: "similarity"}
+# Of files that are not whole: JSON and Parquet cut short, columns or keys not there yet.
+TORN = (OSError, ValueError, KeyError, pa.ArrowException)
 BESIDE_PACKS = 16  # lines of a view that are no packs
 
 
@@ -177,11 +179,11 @@ def watch(folder: Folder, console: Console, sleep: Callable[[float], None] = tim
     Files that change under the reader's hands do not end it: the last state stays, with a note.
 
     Raises:
-      InputError: there are no results at the start.
+      InputError: there are no results at the start, or none that can be read.
       KeyboardInterrupt: Ctrl-C or SIGTERM; the terminal is as before, with the last state on it.
     """
     reader = Reader(folder)
-    state, note = reader.read(), ""
+    state, note = _first(reader, folder), ""
     with _terminated_as_interrupted():
         if not console.is_terminal:
             _print_lines(reader, state, console, sleep)
@@ -208,12 +210,26 @@ def _print_lines(
         state, _ = _again(reader, state)
 
 
+def _first(reader: Reader, folder: Folder) -> Status:
+    try:
+        return reader.read()
+    except TORN as error:
+        raise InputError(
+            f"{folder.root}: the results cannot be read now ({_sentence(error)}). If a launch is "
+            "creating or deleting them, try again."
+        ) from error
+
+
 def _again(reader: Reader, last: Status) -> tuple[Status, str]:
     """The new state, or the last one and why there is no newer."""
     try:
         return reader.read(), ""
-    except (InputError, OSError, pa.ArrowException) as error:
-        return last, f"not read again: {error}".splitlines()[0]
+    except (InputError, *TORN) as error:
+        return last, f"not read again: {_sentence(error)}"
+
+
+def _sentence(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from tfc_jax.keys import KEYS, Run
 from tfc_jax.launch import run_status
 from tfc_jax.layout import Folder
 from tfc_jax.progress import duration
-from tfc_jax.rounds import known
 from tfc_jax.trends import Curve, Trends
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
@@ -155,7 +154,7 @@ class Reader:
         Raises:
           InputError: there are no results.
         """
-        sweep = known(self._glance.sweep(), self._glance.folder)
+        sweep = self._glance.known()
         mine = {run.run_id: run for run in sweep.runs}
         rows = self._glance.runs()
         rows = rows[rows["run_id"].isin(list(mine))]
