@@ -95,7 +95,10 @@ def test_the_manifest_names_the_code_that_trained_the_numbers(
     assert train(sweep, out, given={"set": [], "filter": None, "limit": None}) == DONE
     assert (out / "manifest.json").read_bytes() == before
     assert train(make_sweep(tmp_path, base={"steps": 80}), out) == DONE
-    assert json.loads((out / "manifest.json").read_text())["git"] == "another commit"
+    first, now = json.loads(before), json.loads((out / "manifest.json").read_text())
+    assert now["git"] == "another commit"
+    assert [one["git"] for one in now["earlier"]] == [first["git"]]
+    assert now["earlier"][0]["versions"] == first["versions"]
 
 
 def test_a_launch_that_trains_nothing_still_stores_what_was_asked_for(

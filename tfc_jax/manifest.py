@@ -19,6 +19,7 @@ from tfc_jax.schema import result_columns, run_columns
 
 LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
 GIVEN = ("set", "filter", "limit")
+TRAINED_BY = ("git", "versions", "platform", "machine")
 
 
 def write(
@@ -27,7 +28,7 @@ def write(
     """Writes the sweep's text and the manifest of this launch, if they say anything new.
 
     A launch that trains nothing leaves what the manifest says of code, versions and machine: it
-    names those that trained the numbers.
+    names those that trained the numbers, and under `earlier` the others that trained some of them.
 
     Args:
       flags: what the user gave besides the file: `set`, `filter`, `limit`, and execution flags.
@@ -37,6 +38,7 @@ def write(
     asked = {"name": sweep.name, "description": sweep.description, "steps": sweep.steps}
     if before is None or trains:
         content = asked | {"flags": flags} | _origin(sweep, devices)
+        content["earlier"] = _earlier(before or {}, content)
     else:
         given = {name: flags[name] for name in GIVEN}
         content = before | asked | {"flags": before["flags"] | given}
@@ -59,6 +61,14 @@ def _origin(sweep: Sweep, devices: Devices) -> dict[str, Any]:
         "machine": platform.machine(),
         "schema": _schema(sweep.record),
     }
+
+
+def _earlier(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Code and machines of earlier launches that trained, each once, without those of now."""
+    newest = [{name: before.get(name) for name in TRAINED_BY}] if before else []
+    past = [*before.get("earlier", []), *newest]
+    distinct = [one for i, one in enumerate(past) if one not in past[:i]]
+    return [one for one in distinct if one != {name: now[name] for name in TRAINED_BY}]
 
 
 def read(folder: Folder) -> dict[str, Any] | None:
