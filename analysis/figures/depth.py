@@ -5,7 +5,8 @@ layers), mean over 50 steps, median over seeds with its 95 % bootstrap interval;
 where it is half way down. Right: length of phase one (ours: steps until the smoothed loss stays
 below 0.99 of the prior loss for 200 steps). Runs that had not ended when training stopped, at T,
 are open triangles: they are censored, not averaged. Diamonds are Kaplan-Meier medians with 95 %
-intervals; where half of the runs never ended there is no median and the interval is open above.
+intervals; where more than half of the runs had not ended there is no median, and an interval that
+reaches T is open above.
 The dotted line is a hypothesis (ours), not a fit: the length grows by log10(sqrt(2)/s) decades per
 layer, the factor by which initialisation at scale s shrinks the signal; it is drawn through the
 second shallowest median. Lengths of 0 are drawn at 1.

@@ -4,8 +4,8 @@ Length of phase one, by two keys of the sweep and one map per value of the other
 all seeds at its middle; cells are smaller around the line where learning within the budget begins
 or ends, because the sweep was refined there. Above: median over seeds (Kaplan-Meier), in updates,
 on a logarithmic scale (ours: steps until the smoothed loss stays below 0.99 of the prior loss for
-200 steps). Hatched: no median, since half of the runs or more had not ended at T or had diverged; a
-cross: half of the runs or more diverged before the end of phase one.
+200 steps). Hatched: no median, since more than half of the runs had not ended at T or had diverged;
+a cross: half of the runs or more diverged before the end of phase one.
 
 Middle: share of runs that had not ended at T; a dot marks cells in which any run diverged. A
 network whose units all died in the first steps also sits at the prior loss and counts as not ended.

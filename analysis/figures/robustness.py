@@ -6,7 +6,8 @@ sweep that differ from it. Left: length of phase one (ours: steps until the smoo
 below 0.99 of the prior loss for 200 steps; under label noise until 5 % of what can be gained is
 gained, so that a noisy task does not look longer only because less can be gained). Open triangles
 are runs that had not ended at T, counted beside the panel; diamonds are Kaplan-Meier medians with
-95 % intervals, open where half of the runs had not ended. Right: rise of the between-class cosine
+95 % intervals; there is none where more than half of the runs had not ended, and an interval that
+reaches T is open. Right: rise of the between-class cosine
 of features of the middle layer over phase one, from step 0 to its end or, where it did not end, to
 the last step (means over 50 steps, ours); diamonds are medians over seeds with 95 % bootstrap
 intervals. Activations other than ReLU are shown at the same initialisation scale and at the scale
