@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.curves import Floats
+from analysis.stats import median_interval
 
 SHAM, CONTROL = "sham", "none"
 
@@ -45,17 +46,48 @@ class Ratios:
     Attributes:
       ratio: below 1, the arm shortens what is left.
       bound: +1 where the arm had not ended (the ratio is at least that), -1 where the sham had
-        not (at most that), 0 where both ended. Seeds on which neither ended tell nothing.
+        not (at most that), 0 where both ended.
+      unknown: how many seeds tell nothing, since neither ended.
     """
 
     ratio: Floats
     bound: npt.NDArray[np.int64]
+    unknown: int = 0
 
 
 def ratios(arm: pd.DataFrame, sham: pd.DataFrame) -> Ratios:
     """Pairs runs with `with_remaining`'s columns by seed."""
     pairs = arm.merge(sham, on="seed", suffixes=("", "_sham"))
-    pairs = pairs[~(pairs["open"] & pairs["open_sham"])]
+    neither = pairs["open"] & pairs["open_sham"]
+    pairs = pairs[~neither]
     bound = pairs["open"].astype(int) - pairs["open_sham"].astype(int)
     ratio = pairs["remaining"] / pairs["remaining_sham"]
-    return Ratios(ratio.to_numpy(dtype=float), bound.to_numpy(dtype=np.int64))
+    count = int(neither.sum())
+    return Ratios(ratio.to_numpy(dtype=float), bound.to_numpy(dtype=np.int64), count)
+
+
+@dataclass(frozen=True)
+class MedianRatio:
+    """Median ratio over seeds: `least` and `most` it can be, equal where it is known; interval."""
+
+    least: float
+    most: float
+    low: float
+    high: float
+
+
+def median_ratio(pairs: Ratios) -> MedianRatio:
+    """Median of ratios of which some are bounds, with its 95 % bootstrap interval over seeds.
+
+    Every ratio that is not known takes the least value it can have for the lower ends and the
+    largest for the upper ends (as `ordering.delta` does): 0 where the sham had not ended, infinity
+    where the arm had not, either where neither had. An end that rests on infinity is infinite.
+    """
+    nothing = np.ones(pairs.unknown)
+    least_R = np.concatenate([np.where(pairs.bound < 0, 0.0, pairs.ratio), 0 * nothing])
+    beyond = 1e6 * max(float(pairs.ratio.max(initial=1.0)), 1.0)  # for infinity: it has a mean
+    most_R = np.concatenate([np.where(pairs.bound > 0, beyond, pairs.ratio), beyond * nothing])
+    least, low, _ = median_interval(least_R)
+    most, _, high = median_interval(most_R)
+    upper = [np.inf if end > beyond / 1e5 else float(end) for end in (most, high)]
+    return MedianRatio(float(least), upper[0], float(low), upper[1])

@@ -12,9 +12,11 @@ below 0.99 of the prior loss for 200 steps), Kaplan-Meier medians with 95 % inte
 triangles had not ended at T; below 1 is drawn at 1. Right: that length over the sham's on the same
 seed (the sham of the same layers), on a logarithmic axis: left of 1 the arm shortens what is left;
 diamonds are medians over seeds with 95 % bootstrap intervals. Where one of a pair had not ended at
-T its ratio is a bound, a triangle pointing to where it may lie; pairs in which neither ended tell
-nothing and are left out. Seeds whose control arm had ended phase one before the intervention are
-left out of all arms alike.
+T its ratio is a bound, a triangle pointing to where it may lie. Bounds are not taken for values:
+the lower end of an interval takes the least that each ratio can be (0 where the sham had not
+ended), the upper end the largest (infinity where the arm had not; either where neither had, pairs
+that are not drawn); a median that they leave open has no diamond. Seeds whose control arm had ended
+phase one before the intervention are left out of all arms alike.
 """
 
 from collections.abc import Mapping
@@ -29,7 +31,16 @@ from matplotlib.lines import Line2D
 from analysis import forest, marks, style
 from analysis.curves import Floats, matrix, smooth
 from analysis.phases import SIMILARITY, middle_records, with_phases
-from analysis.remaining import CONTROL, SHAM, Ratios, in_phase_one, ratios, with_remaining
+from analysis.remaining import (
+    CONTROL,
+    SHAM,
+    MedianRatio,
+    Ratios,
+    in_phase_one,
+    median_ratio,
+    ratios,
+    with_remaining,
+)
 from analysis.stats import median_interval
 from tfc_jax.results import Results
 
@@ -45,6 +56,7 @@ ORDER = (
     "enable_momentum",
 )
 ALL_LAYERS = 0
+OPEN = 1.5  # how far past the outermost mark an interval without end is drawn
 LOOKS: dict[str, dict[str, Any]] = {
     CONTROL: {"color": style.FAINT, "linestyle": "-"},
     SHAM: {"color": style.INK, "linestyle": "--"},
@@ -111,7 +123,7 @@ def _around(figure: Any, sweep: Results, groups: Groups) -> None:
             _curve(right, cosines, SIMILARITY, group, at, name)
     prior = float(everyone["prior_loss"].iloc[0])
     left.axhline(prior, color=style.INK, linestyle=":", linewidth=1)
-    left.set(ylabel="training loss", ylim=(0, 1.15 * prior))
+    left.set(ylabel="training loss (nats)", ylim=(0, 1.15 * prior))
     right.set_ylabel(f"{SIMILARITY},\nmiddle layer (cosine)")
     for axes in (left, right):
         axes.axvline(at, color=style.INK, linewidth=0.9)
@@ -186,14 +198,39 @@ def _ratio_row(axes: Axes, row: int, pairs: Ratios) -> None:
         chosen = pairs.bound == bound
         if chosen.any():
             axes.plot(pairs.ratio[chosen], offset[chosen], **look)
-    median, low, high = (float(v) for v in median_interval(pairs.ratio))
-    axes.hlines(row, low, high, color=style.ACCENT, linewidth=2.2)
-    axes.plot(median, row, "D", color=style.ACCENT, markersize=7, markeredgecolor="white", zorder=3)
-    forest.beside(axes, row, f"{_short(median)}\n({_short(low)} to {_short(high)})")
+    middle = median_ratio(pairs)
+    axes.hlines(row, *_drawn(middle, pairs), color=style.ACCENT, linewidth=2.2)
+    if middle.least == middle.most:
+        look = {"color": style.ACCENT, "markersize": 7, "markeredgecolor": "white"}
+        axes.plot(middle.least, row, "D", zorder=3, **look)
+    forest.beside(axes, row, _said(middle))
+
+
+def _drawn(middle: MedianRatio, pairs: Ratios) -> tuple[float, float]:
+    """Ends of the interval on a logarithmic axis; an open end reaches past the marks."""
+    shortest, longest = pairs.ratio.min() / OPEN, pairs.ratio.max() * OPEN
+    return middle.low or shortest, longest if np.isinf(middle.high) else middle.high
+
+
+def _said(middle: MedianRatio) -> str:
+    """The median, or what is known of it, above its interval."""
+    if middle.least == middle.most:
+        median = _short(middle.least)
+    elif middle.least and np.isfinite(middle.most):
+        median = f"{_short(middle.least)} to {_short(middle.most)}"
+    elif np.isfinite(middle.most):
+        median = f"at most {_short(middle.most)}"
+    else:
+        median = f"at least {_short(middle.least)}" if middle.least else "not known"
+    if np.isnan(middle.low):
+        return median
+    return f"{median}\n({_short(middle.low)} to {_short(middle.high)})"
 
 
 def _short(ratio: float) -> str:
     """Two decimals, or one digit where those would be 0."""
+    if np.isinf(ratio):
+        return "∞"
     return f"{ratio:.2f}" if ratio >= 0.05 else f"{ratio:.1g}"
 
 

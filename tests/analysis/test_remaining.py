@@ -1,8 +1,10 @@
 """What is left of phase one after an intervention."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from analysis.remaining import in_phase_one, ratios, with_remaining
+from analysis.remaining import Ratios, in_phase_one, median_ratio, ratios, with_remaining
 
 
 def runs_of(*rows: tuple[str, int, int | None, int | None]) -> pd.DataFrame:
@@ -51,4 +53,39 @@ def test_ratios_pair_seeds_and_tell_bounds_from_values() -> None:
 
 def test_a_seed_on_which_neither_ended_tells_nothing() -> None:
     neither = with_remaining(runs_of(("arm", 0, None, None)))
-    assert ratios(neither, neither).ratio.tolist() == []
+    pairs = ratios(neither, neither)
+    assert (pairs.ratio.tolist(), pairs.unknown) == ([], 1)
+
+
+def median_of(ratio: list[float], bound: list[int], unknown: int = 0) -> tuple[float, ...]:
+    found = median_ratio(Ratios(np.array(ratio), np.array(bound), unknown))
+    return found.least, found.most, found.low, found.high
+
+
+def test_ratios_that_are_all_known_have_a_median_inside_its_interval() -> None:
+    least, most, low, high = median_of([0.25, 0.5, 0.5, 0.75, 1.0], [0] * 5)
+    assert least == most == 0.5
+    assert 0.25 <= low < 0.5 < high <= 1.0
+
+
+def test_bounds_on_one_side_leave_the_median_known_and_open_the_interval() -> None:
+    least, most, low, high = median_of([0.5, 0.5, 0.5, 2.0, 2.0], [0, 0, 0, 1, 1])
+    assert least == most == low == 0.5
+    assert high == np.inf
+    least, most, low, high = median_of([0.1, 0.1, 0.5, 0.5, 0.5], [-1, -1, 0, 0, 0])
+    assert least == most == high == 0.5
+    assert low == 0
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [([1, 1, 1], (0.5, np.inf, 0.4, np.inf)), ([-1, -1, -1], (0, 0.5, 0, 0.6))],
+)
+def test_a_median_that_rests_on_bounds_is_a_bound(
+    bound: list[int], expected: tuple[float, ...]
+) -> None:
+    assert median_of([0.4, 0.5, 0.6], bound) == expected
+
+
+def test_seeds_on_which_neither_ended_widen_what_the_median_can_be() -> None:
+    assert median_of([0.5], [0], unknown=2) == (0, np.inf, 0, np.inf)
