@@ -54,7 +54,7 @@ def name_end(axes: Axes, boundary: Survival, height: float = 0.06) -> None:
     if not np.isfinite(boundary.median):
         return
     start, stop = axes.get_xlim()
-    left = boundary.low - start > 0.3 * (stop - start)
+    left = boundary.low - start > 0.25 * (stop - start)
     interval = f"{boundary.low:.0f} to {boundary.high:.0f}"
     axes.annotate(
         f"end of phase one:\n{boundary.median:.0f} ({interval})",

@@ -61,8 +61,9 @@ def draw(results: Mapping[str, Results]) -> Figure:
     grid[1, 0].set(ylabel="|cosine| of\nfirst directions")
     grid[0, 0].legend(loc="center right")
     grid[1, 0].legend(loc="upper right")
-    grid[0, 0].set_title(f"{setting(runs)}. Median over {seeds}")
-    title_end(grid[0, 1], boundary)
+    text = f"{setting(runs)}. Median over {seeds}"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+    title_end(grid[0, 0], boundary)
     _lead(grid[2, 0], grid[2, 1], layers, runs, depth)
     return figure
 

@@ -55,8 +55,10 @@ def draw(results: Mapping[str, Results]) -> Figure:
         axes.set_ylabel(PANELS[column])
         mark_end(axes, boundary)
     _references(panels, runs, _classes(sweep))
-    title_end(grid[0, 1], boundary)
-    panels["grad_cos_within"].set_title(f"{setting(runs)}. Median over {seeds}")
+    title_end(grid[0, 0], boundary)
+    text = f"{setting(runs)}. Median over {seeds}"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+    figure.align_ylabels(list(grid.flat))
     for axes in grid[1]:
         axes.set_xlabel("step (updates)")
     handles, labels = panels["grad_cos_within"].get_legend_handles_labels()
@@ -108,16 +110,17 @@ def _references(panels: Mapping[str, Axes], runs: pd.DataFrame, classes: int | N
         _reference(panels["cancellation"], 1 / samples, f"1/n, n = {samples}")
         panels["cancellation"].set_yscale("log")
     _reference(panels["weight_grad_cos"], 0, "orthogonal")
+    panels["weight_grad_cos"].margins(y=0.1)
 
 
 def _reference(axes: Axes, value: float, text: str, *, above: bool = False) -> None:
     axes.axhline(value, color=style.INK, linestyle=":", linewidth=1.2)
     axes.annotate(
         text,
-        (0.99, value),
+        (0.99 if above else 0.01, value),
         xycoords=("axes fraction", "data"),
         xytext=(0, 3 if above else -3),
         textcoords="offset points",
-        ha="right",
+        ha="right" if above else "left",
         va="bottom" if above else "top",
     )

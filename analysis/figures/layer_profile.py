@@ -111,5 +111,5 @@ def _profiles(axes: Axes, layers: pd.DataFrame, runs: pd.DataFrame) -> None:
             capsize=3,
             label=name,
         )
-    axes.set(xlabel="layer (1 = next to the input)", ylabel="feature_cos_between")
+    axes.set(xlabel="layer (1 = next to the input)", ylabel="feature_cos_between (cosine)")
     axes.legend(loc="best")

@@ -145,9 +145,9 @@ def _mark(axes: Axes, boundary: Survival, learned: float) -> None:
 
 
 def _title(start: str, boundary: Survival, learned: float) -> str:
-    parts = [start]
+    parts = []
     if np.isfinite(boundary.median):
-        parts.append(f"end of phase one {boundary.median:.0f}")
+        parts.append(f"end of phase one: {boundary.median:.0f} (line)")
     if np.isfinite(learned):
-        parts.append(f"99 % accuracy {learned:.0f}")
-    return ", ".join(parts)
+        parts.append(f"99 % training accuracy: {learned:.0f} (dotted)")
+    return f"{start}\n{', '.join(parts)}" if parts else start

@@ -51,6 +51,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     name_end(top, boundary)
     style.layer_colorbar(figure, lower, list(range(1, depth)), middle_layer(depth))
     lower[-1].set_xlabel("step (updates)")
+    figure.align_ylabels([top, *lower])
     return figure
 
 
