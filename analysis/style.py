@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from analysis.curves import Floats
 
@@ -78,7 +79,19 @@ def render(figure: Figure, kind: str) -> bytes:
     """Returns the figure as `png` or `pdf`, the same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
-    return buffer.getvalue()
+    return _with_palette(buffer) if kind == "png" else buffer.getvalue()
+
+
+def _with_palette(png: io.BytesIO) -> bytes:
+    """The same PNG in the 256 colours that suit it best: a third of the bytes.
+
+    Only pixels at the edges of lines change visibly under a lens; the page holds all figures.
+    """
+    out = io.BytesIO()
+    with Image.open(png) as image:
+        few = image.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
+        few.save(out, "png", optimize=True, dpi=image.info["dpi"])
+    return out.getvalue()
 
 
 def ordered_colors(count: int) -> list[tuple[float, ...]]:

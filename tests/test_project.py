@@ -31,7 +31,7 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
 
 # Distributions whose module has another name.
-MODULE = {"ruamel-yaml": "ruamel", "scikit-learn": "sklearn"}
+MODULE = {"pillow": "PIL", "ruamel-yaml": "ruamel", "scikit-learn": "sklearn"}
 # Imported by tensorflow-datasets and by the cache of JAX, which do not declare them everywhere.
 NOT_OURS = {"array-record", "filelock", "importlib-resources"}
 
