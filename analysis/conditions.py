@@ -23,13 +23,15 @@ def varied(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     return [key for key in present if runs[key].nunique(dropna=False) > 1]
 
 
-def departures(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+def departures(
+    runs: pd.DataFrame, keys: Sequence[str], plain: Mapping[str, object] | None = None
+) -> pd.Series:
     """Names each run by how it departs from the plain condition: "plain", "momentum 0.9", ...
 
-    Plain has the most common value of every key, as in a sweep that changes one thing at a time;
-    null is a value.
+    Unless `plain` is given, it has the most common value of every key, as in a sweep that changes
+    one thing at a time; null is a value.
     """
-    plain = {key: _commonest(runs[key]) for key in keys}
+    plain = plain or {key: _commonest(runs[key]) for key in keys}
     names = [
         describe({key: row[key] for key in keys if _differ(row[key], plain[key])}) or "plain"
         for row in runs[list(keys)].to_dict("records")

@@ -15,6 +15,11 @@ def middle_layer(depth: int) -> int:
     return -(-depth // 2)
 
 
+def floats(table: pd.DataFrame, column: str) -> Floats:
+    """One column as float64, null as NaN; (R,)."""
+    return table[column].to_numpy(dtype=float, na_value=np.nan)
+
+
 def matrix(frame: pd.DataFrame, column: str, run_ids: Sequence[str]) -> tuple[Floats, Floats]:
     """Turns one column of a long table into a matrix.
 
@@ -29,7 +34,7 @@ def matrix(frame: pd.DataFrame, column: str, run_ids: Sequence[str]) -> tuple[Fl
     step = frame["step"].to_numpy(dtype=np.int64)[kept]
     steps_M, position = np.unique(step, return_inverse=True)
     values_RxM = np.full((len(run_ids), len(steps_M)), np.nan)
-    values_RxM[row[kept], position] = frame[column].to_numpy(dtype=float, na_value=np.nan)[kept]
+    values_RxM[row[kept], position] = floats(frame, column)[kept]
     return steps_M.astype(float), values_RxM
 
 

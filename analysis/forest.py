@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import marks, style
+from analysis.curves import floats
 from analysis.stats import median_interval
 from analysis.survival import kaplan_meier
 
@@ -90,7 +91,7 @@ def beside(axes: Axes, row: float, text: str, va: str = "center") -> None:
 def values(axes: Axes, groups: Groups, column: str, reference: str | None = None) -> None:
     """One number of every run, its median over runs and the 95 % bootstrap interval."""
     for row, (name, group) in enumerate(groups.items()):
-        every = group[column].to_numpy(dtype=float, na_value=np.nan)
+        every = floats(group, column)
         known = every[np.isfinite(every)]
         if len(known) == 0:
             beside(axes, row, "none")

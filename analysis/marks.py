@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis import style
-from analysis.curves import Floats
+from analysis.curves import Floats, floats
 from analysis.survival import Survival
 
 SPREAD = 0.32
@@ -26,10 +26,10 @@ def run_marks(axes: Axes, position: float, runs: pd.DataFrame, *, upward: bool =
       upward: lengths run along y and censored triangles point up; else along x, pointing right.
     """
     offset = position + jitter(len(runs))
-    length = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    length = floats(runs, "phase1_end")
     horizon = runs["horizon"].to_numpy(dtype=float)
     diverged = runs["diverged"].to_numpy(dtype=bool)
-    diverged_at = runs["diverged_at"].to_numpy(dtype=float, na_value=np.nan)
+    diverged_at = floats(runs, "diverged_at")
     kinds = (
         (np.isfinite(length), length, {**style.ENDED, "color": style.FAINT}),
         (

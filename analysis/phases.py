@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis import diagnosis
 from analysis.changepoint import breaks
-from analysis.curves import Floats, matrix, middle_layer, smooth
+from analysis.curves import Floats, floats, matrix, middle_layer, smooth
 from tfc_jax.errors import InputError
 from tfc_jax.files import move_in, sync_file
 from tfc_jax.results import Results
@@ -74,8 +74,8 @@ def thresholds(runs: pd.DataFrame, fraction: float) -> Floats:
     Clean: fraction * prior loss. Under label noise: prior - 5 (1 - fraction) (prior - Bayes), so
     5 % of the possible gain at 0.99; 25 % and 50 % at 0.95 and 0.90 are ours.
     """
-    prior_R = runs["prior_loss"].to_numpy(dtype=float, na_value=np.nan)
-    bayes_R = runs["bayes_loss"].to_numpy(dtype=float, na_value=np.nan)
+    prior_R = floats(runs, "prior_loss")
+    bayes_R = floats(runs, "bayes_loss")
     noisy_R = prior_R - NOISY_SHARE * (1 - fraction) * (prior_R - bayes_R)
     return np.where(runs["label_noise"].to_numpy(dtype=float) > 0, noisy_R, fraction * prior_R)
 
@@ -185,7 +185,7 @@ def analyse(results: Results) -> pd.DataFrame:
         return pd.DataFrame(columns=["run_id", *(c.name for c in COLUMNS)])
     loss_RxT, length_R = losses(steps, runs)
     prior_R = runs["prior_loss"].to_numpy(dtype=float)
-    first_bad_R = runs["first_bad_step"].to_numpy(dtype=float, na_value=np.nan)
+    first_bad_R = floats(runs, "first_bad_step")
     diverged_at_R = divergence(loss_RxT, length_R, prior_R, first_bad_R)
     step_T = np.arange(loss_RxT.shape[1], dtype=float)
     loss_RxT = np.where(step_T >= diverged_at_R[:, None], np.nan, loss_RxT)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.curves import Floats, last_until, matrix, smooth
+from analysis.curves import Floats, floats, last_until, matrix, smooth
 from analysis.phases import SIMILARITY, middle_records
 from tfc_jax.results import Results
 
@@ -23,7 +23,7 @@ def with_rise(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
     frame = middle_records(results, runs)
     if frame is not None and not frame.empty:
         steps_M, cos_RxM = matrix(frame, SIMILARITY, runs["run_id"].tolist())
-        diverged_at_R = _floats(runs, "diverged_at")
+        diverged_at_R = floats(runs, "diverged_at")
         cos_RxM = np.where(steps_M >= diverged_at_R[:, None], np.nan, cos_RxM)
         cos_RxM = smooth(cos_RxM, steps_M)
         start_R = cos_RxM[:, 0]
@@ -32,11 +32,7 @@ def with_rise(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(**rise)
 
 
-def _floats(runs: pd.DataFrame, column: str) -> Floats:
-    return runs[column].to_numpy(dtype=float, na_value=np.nan)
-
-
 def _phase_ends(runs: pd.DataFrame) -> Floats:
     """End of phase one, else infinity."""
-    end_R = _floats(runs, "phase1_end")
+    end_R = floats(runs, "phase1_end")
     return np.where(np.isfinite(end_R), end_R, np.inf)

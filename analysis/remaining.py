@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.curves import Floats
+from analysis.curves import Floats, floats
 from analysis.stats import median_interval
 
 SHAM, CONTROL = "sham", "none"
@@ -32,7 +32,7 @@ def with_remaining(runs: pd.DataFrame) -> pd.DataFrame:
     Remaining is phase1_end - intervene_at, at least 1: the smoothed loss may cross before the
     intervention that makes it fall. A run that did not end is open at what was left until T.
     """
-    end = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    end = floats(runs, "phase1_end")
     horizon = runs["horizon"].to_numpy(dtype=float)
     is_open = ~np.isfinite(end)
     remaining = np.where(is_open, horizon, end) - runs["intervene_at"].to_numpy(dtype=float)

@@ -8,7 +8,7 @@ of the last record.
 import numpy as np
 import pandas as pd
 
-from analysis.curves import WINDOW, Floats
+from analysis.curves import WINDOW, Floats, floats
 from tfc_jax.results import Results
 from tfc_jax.schema import Column
 from tfc_jax.theory import ACTIVATIONS, WEIGHT_VARIANCES, mean
@@ -103,7 +103,7 @@ def numbers(runs: pd.DataFrame, name: str) -> Floats:
     """A column as float64; NaN all over where there is no such column."""
     if name not in runs.columns:
         return np.full(len(runs), np.nan)
-    return runs[name].to_numpy(dtype=float, na_value=np.nan)
+    return floats(runs, name)
 
 
 def _middle(runs: pd.DataFrame) -> Floats:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.conditions import describe
-from analysis.curves import Floats, matrix, middle_layer
+from analysis.curves import Floats, floats, matrix, middle_layer
 from analysis.phases import with_phases
 from analysis.survival import Survival
 from tfc_jax.results import Results
@@ -86,10 +86,7 @@ def moments(runs: pd.DataFrame) -> dict[str, Floats]:
     similarity was not recorded, they are the quarters of the run.
     """
     last_R = runs["steps_done"].to_numpy(dtype=float) - 1
-    end_R, peak_R = (
-        runs[name].to_numpy(dtype=float, na_value=np.nan)
-        for name in ("phase1_end", "middle_cos_between_peak_step")
-    )
+    end_R, peak_R = (floats(runs, name) for name in ("phase1_end", "middle_cos_between_peak_step"))
     if np.isnan(end_R).all() or np.isnan(peak_R).all():
         shares = np.linspace(0, 1, len(QUARTERS))
         return {name: share * last_R for name, share in zip(QUARTERS, shares, strict=True)}

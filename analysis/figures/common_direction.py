@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import marks, style
-from analysis.curves import WINDOW, Floats, matrix, middle_layer, smooth, thin
+from analysis.curves import WINDOW, Floats, floats, matrix, middle_layer, smooth, thin
 from analysis.leadlag import cross_correlation, peaks
 from analysis.stats import median_interval
 from analysis.survival import kaplan_meier
@@ -124,7 +124,7 @@ def _growing_together(
     runs: pd.DataFrame, steps_M: Floats, a_RxM: Floats, b_RxM: Floats
 ) -> tuple[Floats, Floats]:
     """Lags and correlations, over each run's steps up to twice its phase one."""
-    end_R = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    end_R = floats(runs, "phase1_end")
     length = float(np.nanmedian(end_R)) if np.isfinite(end_R).any() else steps_M[-1] / 2
     counted_RxM = steps_M <= np.where(np.isfinite(end_R), 2 * end_R, np.inf)[:, None]
     a_RxM, b_RxM = (np.where(counted_RxM, x_RxM, np.nan) for x_RxM in (a_RxM, b_RxM))

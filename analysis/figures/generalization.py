@@ -22,6 +22,7 @@ from analysis import style
 from analysis.conditions import describe, varied
 from analysis.curves import Floats
 from analysis.generalization import accuracy_at_loss, within
+from analysis.ordering import resampled
 from analysis.phases import with_phases
 from analysis.stats import median_interval
 from tfc_jax.keys import KEYS
@@ -31,7 +32,6 @@ SWEEPS: tuple[str, ...] = ("depth", "operations", "diagnosis")
 COLLAPSE = "middle_cos_between_peak"
 SHARE = 0.02
 MARKERS = ("o", "s", "D")
-RESAMPLES = 999
 
 
 def draw(results: Mapping[str, Results]) -> Figure:
@@ -108,9 +108,8 @@ def correlation(x_R: Floats, y_R: Floats, seed_R: Floats) -> tuple[float, float,
     initial directions and batches.
     """
     seeds, at_R = np.unique(seed_R, return_inverse=True)
-    rng = np.random.default_rng(0)
-    draws = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), RESAMPLES)
-    r = [_weighted(x_R, y_R, weight[at_R]) for weight in (np.ones(len(seeds)), *draws)]
+    weights = (np.ones(len(seeds)), *resampled(len(seeds)))
+    r = [_weighted(x_R, y_R, weight[at_R]) for weight in weights]
     if not np.isfinite(r[0]):
         return float("nan"), float("nan"), float("nan")
     low, high = np.nanquantile(r[1:], [0.025, 0.975])

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import forest, marks, style
-from analysis.curves import Floats, matrix, smooth
+from analysis.curves import Floats, floats, matrix, smooth
 from analysis.phases import SIMILARITY, middle_records, with_phases
 from analysis.remaining import (
     CONTROL,
@@ -89,7 +89,7 @@ def _counts(runs: pd.DataFrame, waiting: pd.Series) -> str:
 
 def _arms(runs: pd.DataFrame) -> Groups:
     """The runs of each arm, control and sham first; all layers before the middle one."""
-    layer_R = runs["intervene_layer"].to_numpy(dtype=float, na_value=np.nan)
+    layer_R = floats(runs, "intervene_layer")
     groups = {
         (name, ALL_LAYERS if pd.isna(layer) and name == "enable_momentum" else layer): group
         for (name, layer), group in runs.groupby([runs["intervention"], layer_R], dropna=False)

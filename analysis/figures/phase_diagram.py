@@ -27,6 +27,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from analysis import style
+from analysis.curves import floats
 from analysis.maps import BORDERS, Map, is_log, read_maps
 from analysis.phases import with_phases
 from analysis.survival import kaplan_meier
@@ -76,7 +77,7 @@ def cell_values(one: Map) -> pd.DataFrame:
 
 def _rows(runs: pd.DataFrame) -> Sequence[tuple[Normalize, str, str, str]]:
     horizon = float(runs["horizon"].max())
-    lengths = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
+    lengths = floats(runs, "phase1_end")
     shortest = np.nanmin(lengths) if np.isfinite(lengths).any() else 1.0
     length = LogNorm(min(max(1.0, shortest), horizon / 2), horizon)
     whole = Normalize(0, 1)

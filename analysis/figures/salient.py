@@ -24,7 +24,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from analysis import style
 from analysis.classes import nearest_records, salient_units, spread, unit_by_sample
-from analysis.curves import matrix
+from analysis.curves import floats, matrix
 from analysis.stats import median_interval
 from analysis.survival import kaplan_meier
 from analysis.timeline import mark_end, moments, name_end, name_moment, setting, whole_runs
@@ -87,7 +87,7 @@ def _class_lines(axes: Axes, rows: pd.DataFrame) -> None:
     axes.grid(visible=False)
     axes.set_xticks([])
     samples = rows.drop_duplicates("sample").sort_values("sample")
-    classes = samples["sample_class"].to_numpy(dtype=float, na_value=np.nan)
+    classes = floats(samples, "sample_class")
     for place in np.flatnonzero(np.diff(classes) > 0):
         axes.axvline(place + 0.5, color="white", linewidth=0.6)
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis import style
-from analysis.conditions import describe
+from analysis.conditions import departures
 from analysis.curves import Floats
 from analysis.looks import layer_looks, looks
 from analysis.phases import with_phases
@@ -71,10 +71,7 @@ def _conditions(runs: pd.DataFrame) -> Groups:
         "fourier_features": 0,
         "width": runs["width"].min(),
     }
-    names = [
-        describe({key: row[key] for key in plain if row[key] != plain[key]}) or "plain"
-        for row in runs[list(plain)].to_dict("records")
-    ]
+    names = departures(runs, list(plain), plain)
     groups = {_short(str(name)): group for name, group in runs.groupby(names)}
     return {name: groups[name] for name in sorted(groups, key=lambda name: name != "plain")}
 

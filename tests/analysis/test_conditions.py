@@ -73,3 +73,9 @@ def test_operations_come_plain_first_then_by_key_and_value() -> None:
         "weight_decay 0.1",
     ]
     assert groups["init_scale 1"].index.tolist() == [2]
+
+
+def test_departures_are_named_against_a_plain_condition_that_is_given() -> None:
+    runs = pd.DataFrame({"optimizer": ["sgd", "sgd", "adam"], "width": [50, 50, 50]})
+    names = departures(runs, ["optimizer"], {"optimizer": "adam"})
+    assert names.tolist() == ["optimizer sgd", "optimizer sgd", "plain"]

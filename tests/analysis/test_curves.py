@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.curves import matrix, middle_layer, smooth, thin
+from analysis.curves import floats, matrix, middle_layer, smooth, thin
 
 
 @pytest.mark.parametrize(("depth", "middle"), [(1, 1), (2, 1), (5, 3), (8, 4), (9, 5)])
@@ -79,3 +79,8 @@ def test_logarithmic_thinning_keeps_more_of_the_first_steps() -> None:
     early = [(thin(np.arange(5000.0), 300, log=log) < 100).sum() for log in (False, True)]
     assert early[0] < 10
     assert early[1] > 60
+
+
+def test_a_column_is_read_as_floats_with_null_as_nan() -> None:
+    table = pd.DataFrame({"end": pd.array([3, None], dtype="Int64")})
+    np.testing.assert_array_equal(floats(table, "end"), [3.0, np.nan])
