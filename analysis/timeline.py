@@ -10,7 +10,7 @@ from analysis import style
 from analysis.conditions import describe
 from analysis.curves import Floats, floats, matrix, middle_layer
 from analysis.phases import with_phases
-from analysis.survival import Survival
+from analysis.survival import Survival, kaplan_meier
 from tfc_jax.results import Results
 
 PHASE = ("step 0", "middle of phase one", "end of phase one", "peak", "later", "last step")
@@ -18,9 +18,10 @@ QUARTERS = ("step 0", "first quarter", "half", "third quarter", "last step")
 
 
 def whole_runs(results: Results) -> tuple[pd.DataFrame, str]:
-    """Runs with their phases, without those that diverged, and what a title says of them.
+    """Runs that have whole curves: with their phases, without those that diverged; and their count.
 
-    All are kept where all diverged. The text is "16 seeds", or "15 seeds (1 diverged, left out)".
+    For curves alone: the end of phase one is that of all runs (`phase_end`). All are kept where
+    all diverged. The text is "16 seeds", or "15 seeds (1 diverged, left out)".
     """
     runs = with_phases(results)
     broken = runs["diverged"].to_numpy(dtype=bool) | (runs["status"] == "diverged").to_numpy()
@@ -28,6 +29,14 @@ def whole_runs(results: Results) -> tuple[pd.DataFrame, str]:
         return runs, _seeds(len(runs))
     kept = runs[~broken].reset_index(drop=True)
     return kept, f"{_seeds(len(kept))} ({broken.sum()} diverged, left out)"
+
+
+def phase_end(results: Results) -> Survival:
+    """Median length of phase one with its interval, over all runs of a sweep of one condition.
+
+    A run that diverged in phase one never ends it; one that diverged later ended it (SCIENCE 3).
+    """
+    return kaplan_meier(with_phases(results))
 
 
 def _seeds(count: int) -> str:

@@ -4,8 +4,9 @@ Top: share of the energy of W and of its update that lies in their first singula
 rank one). Middle: |cos| of those two directions ("W and update", common_alignment: the loop in
 which an update strengthens what is common already) and of W's with the mean feature that the layer
 reads ("W and mean input", common_feature_alignment). Medians over seeds of means over 50 steps,
-middle layer with its 95 % bootstrap interval. Vertical line: end of phase one (ours: the smoothed
-loss stays below 0.99 of the prior loss for 200 steps), Kaplan-Meier median, 95 % interval shaded.
+with 95 % bootstrap intervals shaded. Vertical line: end of phase one (ours: the smoothed loss stays
+below 0.99 of the prior loss for 200 steps), Kaplan-Meier median of all runs with its 95 % interval
+shaded.
 
 Bottom: lead and lag (ours). Growth of common_alignment at step t is correlated with growth of
 feature_cos_between of the same layer at step t + lag, per run, over its steps up to twice the
@@ -28,8 +29,15 @@ from analysis import marks, style
 from analysis.curves import WINDOW, Floats, floats, matrix, middle_layer, smooth, thin
 from analysis.leadlag import cross_correlation, peaks
 from analysis.stats import median_interval
-from analysis.survival import kaplan_meier
-from analysis.timeline import by_layer, mark_end, setting, some_layers, title_end, whole_runs
+from analysis.timeline import (
+    by_layer,
+    mark_end,
+    phase_end,
+    setting,
+    some_layers,
+    title_end,
+    whole_runs,
+)
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("two_phase",)
@@ -46,7 +54,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     layers = sweep.layers(f"layer < {depth}", [*STRENGTHS, *ALIGNMENTS, SIMILARITY])
     figure = style.new_figure(height=9.8)
     grid = figure.subplots(3, 2)
-    boundary = kaplan_meier(runs)
+    boundary = phase_end(sweep)
     for axes, layer in zip(grid[:2].T, (1, middle_layer(depth)), strict=True):
         frame = layers[layers["layer"] == layer]
         name = f"layer {layer} (middle)" if layer > 1 else f"layer {layer}"

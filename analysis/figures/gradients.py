@@ -13,7 +13,7 @@ mean cosine of two samples' weight gradients; 0 (dotted) if they are orthogonal.
 Layers that stand for all (ours: the first, the middle and the last hidden one, and one between).
 Medians over seeds of means over 50 steps; shaded around the middle layer: 95 % bootstrap interval.
 Vertical line: end of phase one (ours: the smoothed loss stays below 0.99 of the prior loss for 200
-steps), Kaplan-Meier median with its 95 % interval shaded.
+steps), Kaplan-Meier median of all runs with its 95 % interval shaded.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,15 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.curves import middle_layer, smooth, thin
 from analysis.stats import median_interval
-from analysis.survival import kaplan_meier
-from analysis.timeline import by_layer, mark_end, setting, some_layers, title_end, whole_runs
+from analysis.timeline import (
+    by_layer,
+    mark_end,
+    phase_end,
+    setting,
+    some_layers,
+    title_end,
+    whole_runs,
+)
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("two_phase",)
@@ -49,7 +56,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     grid = figure.subplots(2, 2, sharex=True)
     panels = dict(zip(PANELS, grid.ravel(), strict=True))
     layers = sweep.layers(columns=list(PANELS))
-    boundary = kaplan_meier(runs)
+    boundary = phase_end(sweep)
     for column, axes in panels.items():
         _lines(axes, layers, column, runs, depth)
         axes.set_ylabel(PANELS[column])

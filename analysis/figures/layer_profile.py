@@ -3,7 +3,7 @@
 Above: feature_deficit, 1 - mean cosine over all pairs of samples of the batch, mean over 50 steps,
 median over seeds, on a logarithmic colour scale: the darker, the more alike. Each row is a hidden
 layer. The vertical line is the end of phase one (ours: the smoothed loss stays below 0.99 of the
-prior loss for 200 steps), Kaplan-Meier median with its 95 % interval dashed.
+prior loss for 200 steps), Kaplan-Meier median of all runs with its 95 % interval dashed.
 
 Below: the same runs layer by layer, features of different classes only, at moments of each run's
 own timeline (ours: its start, its end of phase one, and its last step; quarters where no run
@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.curves import Floats, middle_layer, smooth, thin
 from analysis.stats import median_interval
-from analysis.survival import Survival, kaplan_meier
+from analysis.survival import Survival
 from analysis.timeline import (
     at,
     by_layer,
     mark_end,
     moments,
     name_end,
+    phase_end,
     setting,
     whole_runs,
 )
@@ -49,7 +50,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     above, below = figure.subplots(2, 1, height_ratios=[1.15, 1])
     above.set_title(f"{setting(runs)}. Median over {seeds}")
     colors = _map(above, layers, runs)
-    _mark(above, kaplan_meier(runs))
+    _mark(above, phase_end(sweep))
     figure.colorbar(colors, ax=above, label="feature_deficit\n(1 - mean cosine)", pad=0.015)
     _profiles(below, layers, runs)
     for axis in (above.yaxis, below.xaxis):

@@ -12,7 +12,7 @@ Bottom: how much these units differ between the samples, for up to 16 seeds: the
 of the values that is not in each unit's mean over samples (ours), 0 if every sample looks the same.
 Thin lines are runs, each with its own ten units; thick is the median with its 95 % bootstrap
 interval. Vertical line: end of phase one (ours: the smoothed loss stays below 0.99 of the prior
-loss for 200 steps), Kaplan-Meier median with its 95 % interval shaded.
+loss for 200 steps), Kaplan-Meier median of all runs with its 95 % interval shaded.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,15 @@ from analysis import style
 from analysis.classes import nearest_records, salient_units, spread, unit_by_sample
 from analysis.curves import floats, matrix
 from analysis.stats import median_interval
-from analysis.survival import kaplan_meier
-from analysis.timeline import mark_end, moments, name_end, name_moment, setting, whole_runs
+from analysis.timeline import (
+    mark_end,
+    moments,
+    name_end,
+    name_moment,
+    phase_end,
+    setting,
+    whole_runs,
+)
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("two_phase",)
@@ -52,7 +59,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     _spreads(axes, features, few["run_id"].tolist())
     named = seeds if len(few) == len(runs) else f"the first {len(few)} of {seeds}"
     axes.set_title(f"{named}: thin lines; their median: thick")
-    boundary = kaplan_meier(runs)
+    boundary = phase_end(sweep)
     mark_end(axes, boundary)
     name_end(axes, boundary, height=0.74)
     return figure

@@ -13,8 +13,8 @@ features, middle layer, over their values at step 0.
 
 Medians over seeds with 95 % bootstrap intervals. Step + 1 on a logarithmic axis. Phase one is
 shaded up to its end (ours: the smoothed loss stays below 0.99 of the prior loss for 200 steps),
-Kaplan-Meier median; the dotted line is the first look at which the median run answers more than
-99 % of its training probe correctly.
+Kaplan-Meier median of all runs; the dotted line is the first look at which the median run answers
+more than 99 % of its training probe correctly.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from analysis import style
 from analysis.curves import Floats, matrix, middle_layer
 from analysis.stats import median_interval
-from analysis.survival import Survival, kaplan_meier
-from analysis.timeline import setting, whole_runs
+from analysis.survival import Survival
+from analysis.timeline import phase_end, setting, whole_runs
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("three_collapses",)
@@ -58,7 +58,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     _neural(panels[1], _layer(sweep, "layers", max(depth - 1, 1)), probe, ids)
     _measures(panels[2], probe, ids)
     _condensation(panels[3], sweep, middle_layer(depth), ids)
-    boundary, learned = kaplan_meier(runs), _learned(probe, ids)
+    boundary, learned = phase_end(sweep), _learned(probe, ids)
     panels[-1].set(xscale="log", xlabel="step + 1 (updates)", xlim=(1, boundary.horizon))
     for axes in panels:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -5,7 +5,7 @@ while the features of samples, also of different classes, grow more alike; then 
 Lines are medians over seeds; shaded around the loss and the middle layer (thick) is the 95 %
 bootstrap interval of the median. Similarities are means over 50 steps, of the training batch. The
 vertical line is the end of phase one (ours: the smoothed loss stays below 0.99 of the prior loss
-for 200 steps), Kaplan-Meier median over seeds with its 95 % interval shaded.
+for 200 steps), Kaplan-Meier median of all runs with its 95 % interval shaded.
 
 Feature gradients are told apart by class, since at a uniform output they agree within a class and
 oppose between classes whatever the features do. Hidden layers only: the last layer holds the
@@ -23,8 +23,7 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.curves import matrix, middle_layer, smooth, thin
 from analysis.stats import median_interval
-from analysis.survival import kaplan_meier
-from analysis.timeline import mark_end, name_end, setting, whole_runs
+from analysis.timeline import mark_end, name_end, phase_end, setting, whole_runs
 from tfc_jax.results import Results
 
 SWEEPS: tuple[str, ...] = ("two_phase",)
@@ -45,7 +44,7 @@ def draw(results: Mapping[str, Results]) -> Figure:
     top.set_title(f"{setting(runs)}. {seeds}: thin lines; their median: thick")
     _loss(top, sweep, runs["run_id"].tolist(), float(runs["prior_loss"].iloc[0]))
     _similarities(lower, sweep, runs["run_id"].tolist(), depth)
-    boundary = kaplan_meier(runs)
+    boundary = phase_end(sweep)
     for axes in (top, *lower):
         mark_end(axes, boundary)
     name_end(top, boundary)

@@ -17,6 +17,7 @@ from analysis.timeline import (
     moments,
     name_end,
     name_moment,
+    phase_end,
     setting,
     some_layers,
     title_end,
@@ -97,6 +98,28 @@ def test_diverged_runs_are_left_out_and_counted(
     assert text == "2 seeds (1 diverged, left out)"
     assert whole_runs(write_results(tmp_path / "one", configs[:1], curve))[1] == "1 seed"
     assert whole_runs(write_results(tmp_path / "bad", configs[1:2], curve))[1] == "1 seed"
+
+
+def test_the_end_of_phase_one_counts_runs_that_diverged_before_it_and_after_it(
+    tmp_path: Path, write_results: WriteResults, plateau_of: Callable[..., Any]
+) -> None:
+    broken_at = {0: 50, 2: 850}  # one in phase one, one after it
+
+    def curve(run: dict[str, Any]) -> tuple[Any, float]:
+        loss = plateau_of(200 + 100 * run["seed"], 900)
+        loss[broken_at.get(run["seed"], 900) :] = np.nan
+        return loss, 300.0
+
+    status = ["diverged" if seed in broken_at else "done" for seed in range(4)]
+    configs = [{"seed": seed, "status": word} for seed, word in enumerate(status)]
+    results = write_results(tmp_path, configs, curve)
+    found = phase_end(results)
+    assert (found.n, found.ended) == (4, 3)
+    # lengths inf, 300, 400 and 500: half have ended at 400, of the runs that never diverged at 300;
+    # the mean over 50 steps moves an end by 25 at most
+    assert found.median == pytest.approx(400, abs=25)
+    assert np.isinf(found.high)
+    assert whole_runs(results)[1] == "2 seeds (2 diverged, left out)"
 
 
 def test_a_setting_is_named_by_data_set_depth_and_width() -> None:
