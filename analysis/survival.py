@@ -39,6 +39,20 @@ class LogRank:
     p: float
 
 
+def times(runs: pd.DataFrame, end: str = "phase1_end") -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Length of each run, or how long it was seen to be at least; and whether it ended.
+
+    The one rule for all comparisons of lengths: a run that did not end phase one counts until its
+    horizon, also if it diverged, since it never will end it.
+
+    Returns:
+      time_R, steps; ended_R.
+    """
+    length = runs[end].to_numpy(dtype=float, na_value=np.nan)
+    ended = np.isfinite(length)
+    return np.where(ended, length, runs["horizon"].to_numpy(dtype=float)), ended
+
+
 def kaplan_meier(runs: pd.DataFrame, end: str = "phase1_end") -> Survival:
     """Median length of phase one with its 95 % interval (log-log Greenwood), and restricted mean.
 
@@ -50,10 +64,9 @@ def kaplan_meier(runs: pd.DataFrame, end: str = "phase1_end") -> Survival:
     Args:
       runs: one row per run, columns `end` (null if not ended) and horizon.
     """
-    length = runs[end].to_numpy(dtype=float, na_value=np.nan)
-    horizon = runs["horizon"].to_numpy(dtype=float)
-    ended = np.isfinite(length)
-    fitted = KaplanMeierFitter().fit(np.where(ended, length, horizon), ended)
+    time, ended = times(runs, end)
+    horizon = float(runs["horizon"].max())
+    fitted = KaplanMeierFitter().fit(time, ended)
     # S = 1/2 is reached in floating point only up to rounding: 4 of 8 ended must give a median
     median = qth_survival_times(0.5 + 1e-9, fitted.survival_function_)
     low, high = median_survival_times(fitted.confidence_interval_).to_numpy()[0]
@@ -61,10 +74,10 @@ def kaplan_meier(runs: pd.DataFrame, end: str = "phase1_end") -> Survival:
         median=float(median),
         low=float(low),
         high=float(high),
-        restricted_mean=float(restricted_mean_survival_time(fitted, t=horizon.max())),
+        restricted_mean=float(restricted_mean_survival_time(fitted, t=horizon)),
         n=len(runs),
         ended=int(ended.sum()),
-        horizon=float(horizon.max()),
+        horizon=horizon,
     )
 
 
@@ -75,7 +88,7 @@ class Curve:
     Attributes:
       step: (E,) steps at which the share falls, from 0 to the horizon.
       share, low, high: (E,) from that step on.
-      censored: (C,) steps at which runs were last seen, in phase one.
+      censored: (C,) steps at which runs were last seen, in phase one; those that diverged were not.
     """
 
     step: Floats
@@ -89,21 +102,20 @@ def survival_curve(runs: pd.DataFrame) -> Curve:
     """Kaplan-Meier curve of phase one; interval log-log Greenwood, as `kaplan_meier` counts runs.
 
     Args:
-      runs: columns phase1_end (null if not ended), horizon and diverged.
+      runs: columns phase1_end (null if not ended), horizon and diverged_at.
     """
-    length = runs["phase1_end"].to_numpy(dtype=float, na_value=np.nan)
-    horizon = runs["horizon"].to_numpy(dtype=float)
-    ended = np.isfinite(length)
-    fitted = KaplanMeierFitter().fit(np.where(ended, length, horizon), ended)
+    time, ended = times(runs)
+    fitted = KaplanMeierFitter().fit(time, ended)
     low, high = fitted.confidence_interval_.to_numpy().T
     step = fitted.survival_function_.index.to_numpy(dtype=float)
     share = fitted.survival_function_.to_numpy()[:, 0]
-    return Curve(step, share, low, high, np.unique(horizon[~ended]))
+    waiting = ~ended & runs["diverged_at"].isna().to_numpy(dtype=bool)
+    return Curve(step, share, low, high, np.unique(time[waiting]))
 
 
 def at_risk(runs: pd.DataFrame, steps: Floats) -> npt.NDArray[np.int64]:
-    """Runs that are still in phase one just before each step: not ended, diverged or cut off."""
-    time_N, _ = _times(runs)
+    """Runs that had not ended phase one just before each step and were seen until it (`times`)."""
+    time_N, _ = times(runs)
     return (time_N[:, None] >= steps).sum(axis=0)
 
 
@@ -112,40 +124,33 @@ def cliffs_delta(first: pd.DataFrame, second: pd.DataFrame) -> float:
 
     Over all pairs of one run of each; pairs whose order is not known (`ordering.longer`) count 0.
     """
-    return float(np.nan_to_num(longer(*_times(first), *_times(second))).mean())
+    return float(np.nan_to_num(longer(*times(first), *times(second))).mean())
 
 
 def stratified_logrank(first: pd.DataFrame, second: pd.DataFrame, stratum: str = "seed") -> LogRank:
     """Tests whether phase one ends at the same rate in two conditions, within strata.
 
     Seeds are shared between conditions, so each seed is a stratum: observed minus expected ends
-    and their hypergeometric variances are summed over strata. A diverged run leaves the risk set
-    at its divergence (cause-specific hazards).
+    and their hypergeometric variances are summed over strata. A diverged run stays at risk until
+    its horizon (`times`): as all other censoring is at T, that is Gray's test of cumulative
+    incidences, of the same quantity as `kaplan_meier`'s curve.
 
     Returns:
       p is NaN when no stratum can tell the conditions apart.
-    Source: Mantel (1966); with pairs it is the sign test's chi2, (n+ - n-)^2 / (n+ + n-).
+    Source: Mantel (1966), Gray (1988); with pairs it is the chi2 of the sign test,
+      (n+ - n-)^2 / (n+ + n-).
     """
     excess, variance = 0.0, 0.0
     for value in np.intersect1d(first[stratum], second[stratum]):
         parts = [frame[frame[stratum] == value] for frame in (first, second)]
         both = pd.concat(parts)
         in_first = np.repeat([True, False], [len(part) for part in parts])
-        one, two = _excess(*_times(both), in_first)
+        one, two = _excess(*times(both), in_first)
         excess, variance = excess + one, variance + two
     if variance == 0:
         return LogRank(excess, float("nan"), float("nan"))
     chi2 = excess**2 / variance
     return LogRank(excess, chi2, float(scipy.stats.chi2.sf(chi2, df=1)))
-
-
-def _times(runs: pd.DataFrame) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    end, diverged_at, horizon = (
-        runs[name].to_numpy(dtype=float, na_value=np.nan)
-        for name in ("phase1_end", "diverged_at", "horizon")
-    )
-    ended = np.isfinite(end)
-    return np.where(ended, end, np.fmin(diverged_at, horizon)), ended
 
 
 def _excess(

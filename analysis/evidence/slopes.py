@@ -14,7 +14,7 @@ from analysis.evidence import Cells, Evidence
 from analysis.evidence.lengths import describe
 from analysis.evidence.windows import floats
 from analysis.ordering import RESAMPLES, resampled, trend_p
-from analysis.survival import kaplan_meier
+from analysis.survival import kaplan_meier, times
 
 Mask = npt.NDArray[np.bool_]
 
@@ -36,9 +36,8 @@ def slope(cells: Cells, covariate: str, per: float = 1.0, logarithm: bool = Fals
     runs = cells.all
     value_R = floats(runs, covariate)
     x_R = np.log2(value_R) if logarithm else value_R / per
-    end_R = floats(runs, "phase1_end")
-    ended_R = np.isfinite(end_R)
-    time_R = np.where(ended_R, np.maximum(end_R, 1), floats(runs, "horizon"))
+    time_R, ended_R = times(runs)
+    time_R = np.maximum(time_R, 1)
     low, high, failed = _interval(time_R, ended_R, x_R, runs["seed"].to_numpy())
     _, p = trend_p(time_R, ended_R, x_R, runs["seed"].to_numpy())
     medians = "; ".join(

@@ -102,11 +102,13 @@ def test_strata_that_only_one_condition_has_are_left_out() -> None:
     assert stratified_logrank(first, second) == stratified_logrank(first, second.head(3))
 
 
-def test_a_diverged_run_leaves_the_risk_set_at_its_divergence() -> None:
+def test_a_diverged_run_stays_at_risk_as_it_never_ends() -> None:
     sooner = runs([5, None], diverged_at={1: 3.0})
     later = runs([9, 4])
-    # the second pair has nobody of the first condition left when the other ends at 4
-    assert stratified_logrank(sooner, later).chi2 == pytest.approx(1.0)
+    # one pair for each side: the other of the second pair ends, and the diverged run does not
+    assert stratified_logrank(sooner, later).chi2 == pytest.approx(0.0)
+    assert cliffs_delta(sooner, later) == pytest.approx((-1 + 1 + 1 + 1) / 4)
+    assert stratified_logrank(sooner, later) == stratified_logrank(runs([5, None]), later)
 
 
 def test_conditions_that_never_end_have_no_p() -> None:
@@ -123,9 +125,18 @@ def test_the_survival_curve_falls_by_the_share_at_risk_that_ends() -> None:
     assert curve.censored.tolist() == [20]
 
 
-def test_at_risk_are_those_not_yet_ended_nor_diverged() -> None:
+def test_at_risk_are_as_many_as_the_curve_counts() -> None:
     frame = runs([5, 10, None, None], diverged_at={3: 7})
-    assert at_risk(frame, np.array([0.0, 5, 6, 8, 20, 21])).tolist() == [4, 4, 3, 2, 1, 0]
+    assert at_risk(frame, np.array([0.0, 5, 6, 8, 20, 21])).tolist() == [4, 4, 3, 3, 2, 0]
+    # where one ends, the curve falls by 1 / at risk of what is left
+    curve = survival_curve(frame)
+    falls = 1 - curve.share[1:3] / curve.share[:2]
+    assert (1 / falls).tolist() == pytest.approx(at_risk(frame, curve.step[1:3]).tolist())
+
+
+def test_a_diverged_run_is_not_marked_as_censored() -> None:
+    assert survival_curve(runs([5, None], diverged_at={1: 7})).censored.tolist() == []
+    assert survival_curve(runs([5, None])).censored.tolist() == [20]
 
 
 @pytest.mark.parametrize(
