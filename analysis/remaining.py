@@ -19,11 +19,16 @@ def in_phase_one(runs: pd.DataFrame) -> pd.Series:
     is the one to ask: an end that it reaches later, others may reach at once. A seed without a
     control arm, or whose control diverged before, does not count.
     """
-    control = runs[runs["intervention"] == CONTROL].drop_duplicates("seed").set_index("seed")
+    return runs["seed"].isin(waiting_seeds(runs[runs["intervention"] == CONTROL]))
+
+
+def waiting_seeds(control: pd.DataFrame) -> pd.Index:
+    """Seeds of which the control arm had neither ended phase one nor diverged at intervene_at."""
+    control = control.drop_duplicates("seed").set_index("seed")
     end = control["phase1_end"].astype(float).fillna(np.inf)
     diverged_at = control["diverged_at"].astype(float).fillna(np.inf)
     waiting = np.minimum(end, diverged_at) > control["intervene_at"].astype(float)
-    return runs["seed"].isin(waiting.index[waiting])
+    return waiting.index[waiting]
 
 
 def with_remaining(runs: pd.DataFrame) -> pd.DataFrame:

@@ -4,60 +4,63 @@ Runs that did not end phase one are censored at their horizon; those that diverg
 stay at risk until their horizon, as in `analysis.survival`. None is dropped or averaged.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.counts import share
 from analysis.evidence.samples import of_sample
-from analysis.evidence.windows import floats
+from analysis.evidence.windows import END, floats
 from analysis.ordering import delta, longer
-from analysis.survival import Survival, kaplan_meier, stratified_logrank
+from analysis.remaining import waiting_seeds
+from analysis.survival import Survival, kaplan_meier, stratified_logrank, times
 
 
-def compare(cells: Cells, first: str, second: str, after: str | None = None) -> Evidence:
+def compare(
+    cells: Cells,
+    first: str,
+    second: str,
+    control: str | None = None,
+    ends: Mapping[str, str] | None = None,
+) -> Evidence:
     """Cliff's delta of two cells' lengths: 1 if the first is always longer, -1 if always shorter.
 
-    Pairs of which neither run ended are not ordered; the interval reaches as far as if all of them
-    were ordered either way (ours). p is the log-rank test's, stratified by seed.
+    Over all pairs of one run of each, with whole seeds resampled. Pairs of which neither run ended
+    are not ordered; the interval reaches as far as if all of them were ordered either way (ours).
+    p is the log-rank test's, stratified by seed.
 
     Args:
-      after: a column with a step, such as `intervene_at`: seeds of which either run had ended
-        phase one before it are left out, since nothing was left to change.
+      control: the cell that nothing was done to. Seeds of which it had ended phase one before
+        intervene_at are left out, as in `analysis.remaining`: there was nothing left to change.
+        What the compared arms did then would select by the outcome.
+      ends: by cell, the column of its end where it is not phase1_end.
     """
-    a, b = _paired(cells.runs[first], cells.runs[second])
-    left_out = 0
-    if after:
-        over = a["seed"][_over(a, after)].tolist() + b["seed"][_over(b, after)].tolist()
-        left_out = len(set(over))
-        a, b = a[~a["seed"].isin(over)], b[~b["seed"].isin(over)]
+    a, b = (_with_end(cells.runs[name], (ends or {}).get(name, END)) for name in (first, second))
+    seeds = np.intersect1d(a["seed"], b["seed"])
+    kept = np.intersect1d(seeds, waiting_seeds(cells.runs[control])) if control else seeds
+    a, b = (runs[runs["seed"].isin(kept)] for runs in (a, b))
     if a.empty or b.empty:
         return Evidence(np.nan, np.nan, np.nan, np.nan, 0, f"no pair of {first} and {second}")
-    effect, low, high = delta(longer(*_times(a), *_times(b)), a["seed"], b["seed"])
+    effect, low, high = delta(longer(*times(a), *times(b)), a["seed"], b["seed"])
     p = stratified_logrank(a, b).p
     lengths = {first: kaplan_meier(a), second: kaplan_meier(b)}
     words = " against ".join(f"{describe(one)} ({name})" for name, one in lengths.items())
-    detail = f"median length {words}{_ratio(*lengths.values())}"
-    if left_out:
-        detail += f"; {left_out} seeds had ended phase one before {after}"
-    return Evidence(effect, low, high, 1.0 if np.isnan(p) else p, a["seed"].nunique(), detail)
+    detail = f"median length {words}{_ratio(*lengths.values())}{_diverged(a, b)}"
+    if control:
+        left_out = len(seeds) - len(kept)
+        detail += f"; {left_out} seeds had ended phase one before intervene_at ({control})"
+    return Evidence(effect, low, high, 1.0 if np.isnan(p) else p, len(kept), detail)
 
 
-def _paired(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    shared = np.intersect1d(a["seed"], b["seed"])
-    return a[a["seed"].isin(shared)], b[b["seed"].isin(shared)]
+def _with_end(runs: pd.DataFrame, end: str) -> pd.DataFrame:
+    return runs.assign(**{END: runs[end]})
 
 
-def _over(runs: pd.DataFrame, after: str) -> npt.NDArray[np.bool_]:
-    return np.asarray(floats(runs, "phase1_end") <= floats(runs, after))
-
-
-def _times(runs: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Length or horizon of each run, and whether it ended."""
-    end = floats(runs, "phase1_end")
-    return np.where(np.isfinite(end), end, floats(runs, "horizon")), np.isfinite(end)
+def _diverged(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    count = int(a["diverged"].sum() + b["diverged"].sum())
+    return f"; {count} runs diverged and count as never ending" if count else ""
 
 
 def describe(survival: Survival) -> str:

@@ -89,12 +89,46 @@ def test_two_equal_conditions_rarely_differ(make_cells: MakeCells) -> None:
     assert np.mean([one.low <= 0 <= one.high for one in found]) >= 0.9
 
 
-def test_seeds_that_ended_before_the_intervention_are_left_out(make_cells: MakeCells) -> None:
-    first = [{**run, "intervene_at": 200} for run in lengths([100.0, 300, 400, 500])]
-    second = [{**run, "intervene_at": 200} for run in lengths([100.0, 600, 700, 800])]
-    found = compare(make_cells({"a": first, "b": second}), "a", "b", after="intervene_at")
+def arms(**ends: Any) -> dict[str, list[dict[str, float]]]:
+    return {
+        name: [{**run, "intervene_at": 200} for run in lengths(values)]
+        for name, values in ends.items()
+    }
+
+
+def test_seeds_whose_control_ended_before_the_intervention_are_left_out(
+    make_cells: MakeCells,
+) -> None:
+    ends = arms(none=[100.0, 600, 700, 800], a=[100.0, 300, 400, 500], b=[100.0, 600, 700, 800])
+    found = compare(make_cells(ends), "a", "b", control="none")
     assert (found.n, found.effect) == (3, -1)
-    assert "1 seeds had ended phase one before intervene_at" in found.detail
+    assert "1 seeds had ended phase one before intervene_at (none)" in found.detail
+
+
+def test_seeds_in_which_an_arm_ends_at_once_are_those_in_which_it_worked_best(
+    make_cells: MakeCells,
+) -> None:
+    """The smoothed loss may cross up to 25 steps before the intervention that makes it fall."""
+    works = [190.0] * 8 + [900.0] * 8
+    ends = arms(none=[600.0] * 16, a=works, b=[600.0] * 16)
+    found = compare(make_cells(ends), "a", "b", control="none")
+    assert (found.n, found.effect) == (16, 0)
+
+
+def test_delta_and_p_count_diverged_runs_alike(make_cells: MakeCells) -> None:
+    early = [{"phase1_end": NAN, "diverged_at": 5.0, "horizon": 1000.0}] * 16
+    found = compare(make_cells({"bad": early, "ends": lengths([300.0] * 16)}), "bad", "ends")
+    assert found.effect == 1
+    assert found.p < 1e-3
+    assert "16 runs diverged and count as never ending" in found.detail
+
+
+def test_each_cell_may_have_its_own_criterion(make_cells: MakeCells) -> None:
+    noisy = lengths([300.0, 310, 320])
+    clean = [{"phase1_end": 200.0, "phase1_end_95": end} for end in (400.0, 410, 420)]
+    cells = make_cells({"noisy": noisy, "clean": clean})
+    assert compare(cells, "noisy", "clean").effect == 1
+    assert compare(cells, "noisy", "clean", ends={"clean": "phase1_end_95"}).effect == -1
 
 
 def test_only_shared_seeds_are_compared(make_cells: MakeCells) -> None:
