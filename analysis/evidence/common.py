@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.evidence import Cells, Evidence
-from analysis.evidence.samples import of_sample
+from analysis.evidence.samples import by_seed, of_sample
 from analysis.evidence.windows import ends, median, middle_curves, unfinished
 
 
@@ -22,7 +22,7 @@ def alignment_with_mean_feature(cells: Cells, share: float, no_effect: float) ->
         for name in ("phase1_end", "phase1_end_95", "phase1_end_90")
     )
     detail = f"{median(value_R):.3f} after {share:.0%} of the plateau, {later}"
-    return of_sample(value_R, no_effect, detail + unfinished(runs))
+    return of_sample(by_seed(runs, value_R).to_numpy(), no_effect, detail + unfinished(runs))
 
 
 def update_dominance(cells: Cells, no_effect: float) -> Evidence:
@@ -30,7 +30,7 @@ def update_dominance(cells: Cells, no_effect: float) -> Evidence:
 
     The sum over recorded steps of |dW| sqrt(common_strength_dw) over that of |dW| sqrt(1 - it),
     middle layer, from step 0 to the plateau's end (ours). It takes the way of both parts, so turns
-    of either part's direction do not make it shorter. Median over runs.
+    of either part's direction do not make it shorter. Median over seeds.
     """
     runs = cells.all
     names = ["common_strength_dw", "update_ratio", "weight_norm"]
@@ -44,4 +44,6 @@ def update_dominance(cells: Cells, no_effect: float) -> Evidence:
     early = median(curves[names[0]].at(np.zeros(len(runs))))
     late = median(curves[names[0]].at(ends(runs)))
     detail = f"common_strength_dw of the middle layer goes from {early:.3f} to {late:.3f}"
-    return of_sample(value_R, no_effect, detail + unfinished(runs), log=True)
+    return of_sample(
+        by_seed(runs, value_R).to_numpy(), no_effect, detail + unfinished(runs), log=True
+    )

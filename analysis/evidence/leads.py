@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.curves import WINDOW
 from analysis.evidence import Cells, Evidence
-from analysis.evidence.samples import of_sample, sign_p
+from analysis.evidence.samples import by_seed, of_sample, sign_p
 from analysis.evidence.windows import floats, middle_curves
 from analysis.leadlag import lead_lag
 
@@ -18,7 +18,7 @@ def lead(cells: Cells, first: str, second: str, no_effect: float) -> Evidence:
 
     Per run the peak of the cross-correlation of both curves' growth (`analysis.leadlag`), middle
     layer, until twice the plateau's length, at lags up to half of its median (ours). Positive:
-    `first` leads. p is the sign test's over runs with a peak.
+    `first` leads. p is the sign test's over seeds with a peak.
     """
     runs = cells.all
     end_R = floats(runs, "phase1_end")
@@ -33,9 +33,13 @@ def lead(cells: Cells, first: str, second: str, no_effect: float) -> Evidence:
     window = max(WINDOW, round(length / 5))
     lag_R = lead_lag(a_RxM, b_RxM, curves[first].steps, length / 2, window)
     share_R = np.where(ended_R, lag_R / np.where(ended_R, end_R, 1), np.nan)
-    known = lag_R[np.isfinite(lag_R)]
+    lag_S = by_seed(runs, lag_R).to_numpy()
+    known = lag_S[np.isfinite(lag_S)]
     ahead, behind = int((known > 0).sum()), int((known < 0).sum())
-    detail = f"{first} leads {second} in {ahead} runs and follows in {behind}"
+    detail = f"{first} leads {second} on {ahead} seeds and follows on {behind}"
     if len(known):
         detail += f"; median lag {np.median(known):.0f} updates"
-    return replace(of_sample(share_R, no_effect, detail), p=sign_p(ahead, ahead + behind))
+    return replace(
+        of_sample(by_seed(runs, share_R).to_numpy(), no_effect, detail),
+        p=sign_p(ahead, ahead + behind),
+    )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.counts import share
-from analysis.evidence.samples import of_sample
+from analysis.evidence.samples import by_seed, of_sample
 from analysis.evidence.windows import END, floats
 from analysis.ordering import delta, longer
 from analysis.remaining import waiting_seeds
@@ -86,7 +86,7 @@ def unended(cells: Cells) -> Evidence:
 
 
 def plateau_to_descent(cells: Cells, no_effect: float) -> Evidence:
-    """Steps above 0.99 of the prior loss over those from 0.99 to 0.90, median over runs (ours).
+    """Steps above 0.99 of the prior loss over those from 0.99 to 0.90, median over seeds (ours).
 
     An exponential decay has 0.105, a straight line 0.11, whatever their speed. A run that does not
     fall to 0.90 has no drop and counts as 0; one that does so within a step counts one step.
@@ -97,4 +97,4 @@ def plateau_to_descent(cells: Cells, no_effect: float) -> Evidence:
     ratio_R = np.where(np.isfinite(ratio_R), ratio_R, 0.0)
     fell = int(np.isfinite(low_R).sum())
     detail = f"median plateau {describe(kaplan_meier(runs))} updates; {fell} of {len(runs)} fell"
-    return of_sample(ratio_R, no_effect, detail, log=True)
+    return of_sample(by_seed(runs, ratio_R).to_numpy(), no_effect, detail, log=True)

@@ -3,20 +3,21 @@
 import numpy as np
 
 from analysis.evidence import Cells, Evidence
+from analysis.evidence.collapse import collapse_by_seed, common_step
 from analysis.evidence.lengths import compare
-from analysis.evidence.similarity import rises_by_seed
 from analysis.stats import median_interval
 
 
 def removal_of_both(cells: Cells, reference: str, column: str, removed_below: float) -> Evidence:
     """Among operations that remove the collapse, the one that shortens phase one least.
 
-    An operation removes the collapse if the interval of its median rise lies wholly below
-    `removed_below`; what it does to the length is `lengths.compare` with the reference. The claim
-    is an implication, so operations that leave the collapse do not count, and the operation with
-    the least shortening decides (ours).
+    An operation removes the collapse if the interval of its median, up to the reference's end of
+    phase one (`collapse`), lies wholly below `removed_below`; what it does to the length is
+    `lengths.compare` with the reference. The claim is an implication, so operations that leave the
+    collapse do not count, and the operation with the least shortening decides (ours).
     """
-    rises = {name: rises_by_seed(cells, name, column).dropna() for name in cells.runs}
+    until = common_step(cells, reference)
+    rises = {name: collapse_by_seed(cells, name, column, until).dropna() for name in cells.runs}
     high = {name: float(median_interval(rise.to_numpy())[2]) for name, rise in rises.items()}
     others = [name for name in cells.runs if name != reference]
     found = {name: compare(cells, name, reference) for name in others}

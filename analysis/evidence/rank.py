@@ -6,7 +6,6 @@ eigenvalues beside the threshold make the count flutter.
 """
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from analysis.alignment import alignment, running_median
 from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.counts import share
-from analysis.evidence.samples import of_sample
+from analysis.evidence.samples import by_seed, of_sample
 from analysis.looks import first_look, layer_looks, looks, steps_to_loss
 
 EPSILON = "1em4"
@@ -29,15 +28,17 @@ TOLERANCE = 1e-5
 
 def rise(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Evidence:
     """Rank at the last look less that at the first, median over seeds."""
-    _, rank_RxM = _ranks(cells, cells.all, epsilon)
+    runs = cells.all
+    _, rank_RxM = _ranks(cells, runs, epsilon)
     first_R, last_R = _ends(rank_RxM)
     detail = f"from {np.nanmedian(first_R):.0f} to {np.nanmedian(last_R):.0f} (medians)"
-    return of_sample(last_R - first_R, no_effect, detail)
+    return of_sample(by_seed(runs, last_R - first_R).to_numpy(), no_effect, detail)
 
 
 def up_steps(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0.5) -> Evidence:
     """Share of up-steps among all steps of a run, median over seeds; NaN of a run without any."""
-    _, rank_RxM = _ranks(cells, cells.all, epsilon)
+    runs = cells.all
+    _, rank_RxM = _ranks(cells, runs, epsilon)
     ups_R, downs_R = _steps(running_median(rank_RxM))
     raw_up, raw_down = _steps(rank_RxM)
     detail = (
@@ -45,14 +46,15 @@ def up_steps(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0.5) -> Ev
         f"{np.median(raw_up):.0f} and {np.median(raw_down):.0f} (medians)"
     )
     with np.errstate(invalid="ignore"):
-        return of_sample(ups_R / (ups_R + downs_R), no_effect, detail)
+        share_R = ups_R / (ups_R + downs_R)
+    return of_sample(by_seed(runs, share_R).to_numpy(), no_effect, detail)
 
 
 def aligned(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Evidence:
     """Correlation of loss drops with rank steps, beyond that under circular shifts; both detrended.
 
     Per run: the fall of the log training loss between two looks against the change of the rank.
-    The p value combines the runs' permutation scores by Stouffer's sum, z = sum z_r / sqrt(R).
+    The p value combines the seeds' permutation scores by Stouffer's sum, z = sum z_s / sqrt(S).
     """
     runs = cells.all
     _, rank_RxM = _ranks(cells, runs, epsilon)
@@ -60,10 +62,12 @@ def aligned(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Evide
     drop_RxM = -np.diff(np.log(np.maximum(loss_RxM, np.finfo(np.float32).tiny)))
     pairs = zip(drop_RxM, np.diff(rank_RxM), strict=True)
     found = np.array([alignment(*_finite(drop, step)) for drop, step in pairs])
-    z_R = found[~np.isnan(found[:, 1]), 1]
-    detail = f"{np.sum(z_R > 1.645)} of {len(found)} runs have a permutation p below 0.05"
-    evidence = of_sample(found[:, 0], no_effect, detail)
-    total = z_R.sum() / np.sqrt(len(z_R)) if len(z_R) else np.nan
+    z_S = by_seed(runs, found[:, 1]).dropna().to_numpy()
+    detail = (
+        f"{np.sum(z_S > 1.645)} of {runs['seed'].nunique()} seeds have a permutation p below 0.05"
+    )
+    evidence = of_sample(by_seed(runs, found[:, 0]).to_numpy(), no_effect, detail)
+    total = z_S.sum() / np.sqrt(len(z_S)) if len(z_S) else np.nan
     return replace(evidence, p=float(2 * scipy.stats.norm.sf(abs(total))))
 
 
@@ -109,13 +113,13 @@ def deeper(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Eviden
     runs = cells.all
     first, last = (_ends(_ranks(cells, runs, epsilon, layer)[1])[1] for layer in (1, LAST_HIDDEN))
     detail = f"layer 1 has {np.nanmedian(first):.0f}, the last hidden {np.nanmedian(last):.0f}"
-    return of_sample(last - first, no_effect, detail)
+    return of_sample(by_seed(runs, last - first).to_numpy(), no_effect, detail)
 
 
 def starts_higher(cells: Cells, epsilon: str = EPSILON, no_effect: float = 0) -> Evidence:
     """Rank of the first cell at step 0 less that of the second, same seed; median over seeds."""
     first, second = (
-        _by_seed(runs, _ends(_ranks(cells, runs, epsilon)[1])[0]) for runs in cells.runs.values()
+        by_seed(runs, _ends(_ranks(cells, runs, epsilon)[1])[0]) for runs in cells.runs.values()
     )
     detail = f"{first.median():.0f} against {second.median():.0f} (medians)"
     return of_sample((first - second).dropna().to_numpy(), no_effect, detail)
@@ -127,7 +131,7 @@ def sooner(cells: Cells, loss_share: float, no_effect: float = 1) -> Evidence:
     A run that does not get there counts as inf, so that a pair of such runs says nothing.
     """
     first, second = (
-        _by_seed(runs, np.maximum(steps_to_loss(cells.results, runs, loss_share), 1))
+        by_seed(runs, np.maximum(steps_to_loss(cells.results, runs, loss_share), 1))
         for runs in cells.runs.values()
     )
     detail = f"{first.median():.0f} against {second.median():.0f} updates (medians, inf is never)"
@@ -156,13 +160,9 @@ def rank_then_loss(
 
 
 def _ranks(
-    cells: Cells,
-    runs: pd.DataFrame,
-    epsilon: str,
-    layer: int = LAST_HIDDEN,
-    kind: Literal["abs", "rel"] = "abs",
+    cells: Cells, runs: pd.DataFrame, epsilon: str, layer: int = LAST_HIDDEN
 ) -> tuple[Floats, Floats]:
-    return layer_looks(cells.results, runs, f"eps_rank_{kind}_{epsilon}", layer)
+    return layer_looks(cells.results, runs, f"eps_rank_abs_{epsilon}", layer)
 
 
 def _ends(rank_RxM: Floats) -> tuple[Floats, Floats]:
@@ -184,10 +184,6 @@ def _finite(first_M: Floats, second_M: Floats) -> tuple[Floats, Floats]:
     bad = ~(np.isfinite(first_M) & np.isfinite(second_M))
     stop = int(bad.argmax()) if bad.any() else len(bad)
     return first_M[:stop], second_M[:stop]
-
-
-def _by_seed(runs: pd.DataFrame, value_R: Floats) -> pd.Series:
-    return pd.Series(value_R, index=runs["seed"].to_numpy())
 
 
 def _kendall(one_N: Floats, other_N: Floats) -> float:

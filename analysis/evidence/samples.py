@@ -1,6 +1,7 @@
 """One number per seed: its median, a bootstrap interval, and the signed-rank test."""
 
 import numpy as np
+import pandas as pd
 import scipy.stats
 
 from analysis.curves import Floats
@@ -26,6 +27,15 @@ def of_sample(values_N: Floats, no_effect: float, detail: str, *, log: bool = Fa
     return Evidence(
         median, low, high, signed_rank(known_N, no_effect, log=log), len(known_N), detail
     )
+
+
+def by_seed(runs: pd.DataFrame, value_R: Floats) -> pd.Series:
+    """One value per seed, the median of its runs that have one: seeds are the independent units.
+
+    Args:
+      runs: R rows with the column seed; several of one seed differ in another key.
+    """
+    return pd.Series(value_R, index=runs["seed"].to_numpy()).groupby(level=0).median()
 
 
 def _median(values_N: Floats) -> tuple[float, float, float]:

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.evidence import Cells, Evidence
-from analysis.evidence.samples import equivalence_p, of_sample
+from analysis.evidence.samples import by_seed, equivalence_p, of_sample
 from analysis.evidence.windows import END, ends, floats, median, middle_curves, unfinished
 
 
 def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> Evidence:
-    """Change of a column of the middle layer from step 0 to the plateau's end, median over runs."""
+    """Change of a column of the middle layer from step 0 to the plateau's end; median of seeds."""
     runs = cells.all
     curve = middle_curves(cells, runs, [column])[column]
     start_R = curve.at(np.zeros(len(runs)))
@@ -22,34 +22,25 @@ def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> E
         f"{median(end_R):.3f} ({median(later_R):.3f} where the loss has fallen by "
         f"10 %){unfinished(runs, end)}"
     )
-    return of_sample(end_R - start_R, no_effect, detail)
-
-
-def difference(cells: Cells, first: str, second: str, column: str, no_effect: float) -> Evidence:
-    """Rise in one cell less that in another, paired by seed, median over seeds."""
-    rises = {name: rises_by_seed(cells, name, column) for name in (first, second)}
-    both = pd.concat(rises, axis=1, join="inner")
-    medians = " against ".join(f"{both[name].median():.3f} ({name})" for name in rises)
-    detail = f"median rise of {column}, middle layer: {medians}"
-    return of_sample((both[first] - both[second]).to_numpy(dtype=float), no_effect, detail)
+    return of_sample(by_seed(runs, end_R - start_R).to_numpy(), no_effect, detail)
 
 
 def rises_by_seed(
     cells: Cells, name: str, column: str, layer: int | None = None, end: str = END
 ) -> pd.Series:
-    """Rise of each run of a cell, by seed; of the middle layer, or of one."""
+    """Rise in a cell, by seed; of the middle layer, or of one."""
     runs = cells.runs[name]
     curve = middle_curves(cells, runs, [column], layer)[column]
     rise_R = curve.at(ends(runs, end)) - curve.at(np.zeros(len(runs)))
-    return pd.Series(rise_R, index=runs["seed"].to_numpy())
+    return by_seed(runs, rise_R)
 
 
 def level(cells: Cells, column: str, no_effect: float, end: str = END) -> Evidence:
-    """Value of a column of the middle layer at the plateau's end, median over runs."""
+    """Value of a column of the middle layer at the plateau's end, median over seeds."""
     runs = cells.all
     value_R = middle_curves(cells, runs, [column])[column].at(ends(runs, end))
     detail = f"{column} of the middle layer at {end}{unfinished(runs, end)}"
-    return of_sample(value_R, no_effect, detail)
+    return of_sample(by_seed(runs, value_R).to_numpy(), no_effect, detail)
 
 
 def fall(cells: Cells, column: str, no_effect: float) -> Evidence:
@@ -62,7 +53,7 @@ def fall(cells: Cells, column: str, no_effect: float) -> Evidence:
         f"{column} of the middle layer goes from {median(early_R):.3f} at the plateau's end "
         f"to {median(late_R):.3f} at the last record"
     )
-    return of_sample(late_R - early_R, no_effect, detail)
+    return of_sample(by_seed(runs, late_R - early_R).to_numpy(), no_effect, detail)
 
 
 def peak_against_end(
@@ -79,9 +70,12 @@ def peak_against_end(
     filled_RxM = np.where(np.isfinite(curve.values), curve.values, -np.inf)
     peak_R = np.where(known_R, curve.steps[filled_RxM.argmax(axis=1)], np.nan)
     end_R = floats(runs, end)
-    ratio_R = (peak_R + 1) / (end_R + 1)
+    ratio_S = by_seed(runs, (peak_R + 1) / (end_R + 1)).to_numpy()
     detail = f"median peak at step {median(peak_R):.0f}, {end} at {median(end_R):.0f}"
-    found = of_sample(ratio_R, no_effect, detail, log=True)
-    known = ratio_R[np.isfinite(ratio_R)]
+    left = int(np.isnan(end_R).sum())
+    if left:
+        detail += f"; {left} of {len(runs)} runs never come to {end} and have no ratio"
+    found = of_sample(ratio_S, no_effect, detail, log=True)
+    known = ratio_S[np.isfinite(ratio_S)]
     p = equivalence_p(np.log(known), np.log(no_effect**2 / threshold), np.log(threshold))
     return replace(found, p=p)

@@ -6,6 +6,7 @@ import scipy.stats
 
 from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
+from analysis.evidence.collapse import collapse_by_seed, common_step
 from analysis.evidence.similarity import rises_by_seed
 from analysis.ordering import resampled
 
@@ -21,9 +22,14 @@ def over_layers(cells: Cells, column: str) -> Evidence:
     return spread(rises, f"median rise of {column} by hidden layer")
 
 
-def between_cells(cells: Cells, column: str) -> Evidence:
-    """Spread between cells of the rise of the middle layer; see `spread`."""
-    rises = {name: rises_by_seed(cells, name, column) for name in cells.runs}
+def between_cells(cells: Cells, reference: str, column: str) -> Evidence:
+    """Spread between cells of the collapse of the middle layer; see `spread`.
+
+    Collapse is that up to the reference's end of phase one: what each rises until its own end is
+    0 by construction where that comes at once.
+    """
+    until = common_step(cells, reference)
+    rises = {name: collapse_by_seed(cells, name, column, until) for name in cells.runs}
     return spread(rises, f"median rise of {column}, middle layer, by cell")
 
 

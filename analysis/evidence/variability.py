@@ -130,7 +130,8 @@ def per_seed(runs: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> 
 
 def _by_depth(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """Seeds by depth, ascending; seeds that lack a depth are left out."""
-    return runs.pivot(index="seed", columns="depth", values=column).astype(float).dropna()
+    value = runs[column].astype(float)
+    return value.groupby([runs["seed"], runs["depth"]]).median().unstack().dropna()
 
 
 def _peaks(table_SxD: pd.DataFrame) -> pd.Series:

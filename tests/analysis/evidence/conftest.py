@@ -59,16 +59,17 @@ RUN: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def make_cells() -> MakeCells:
-    """Makes cells from one dict per run, by cell, and optional tables with run_id = "cell/seed".
+    """Makes cells from one dict per run, by cell, and optional tables.
 
-    Runs that neither end nor diverge are censored at their horizon.
+    run_id is "cell/seed" if it is not given. Runs that neither end nor diverge are censored at their horizon.
     """
 
     def make(runs: Mapping[str, Sequence[Mapping[str, Any]]], **tables: pd.DataFrame) -> Cells:
         frames = {}
         for cell, rows in runs.items():
             frame = pd.DataFrame([{**RUN, "seed": seed, **row} for seed, row in enumerate(rows)])
-            frame["run_id"] = [f"{cell}/{seed}" for seed in frame["seed"]]
+            if "run_id" not in frame:
+                frame["run_id"] = [f"{cell}/{seed}" for seed in frame["seed"]]
             frame["diverged"] = frame["diverged_at"].notna()
             frame["censored"] = frame["phase1_end"].isna() & ~frame["diverged"]
             frames[cell] = frame

@@ -12,12 +12,14 @@ MakeCells = Callable[..., Cells]
 STEPS = np.arange(0, 400, 10)
 
 
-def judged(make_cells: MakeCells, cells: Mapping[str, tuple[float, float]]) -> Evidence:
-    """Cells of 16 seeds by their rise and their length."""
+def judged(
+    make_cells: MakeCells, cells: Mapping[str, tuple[float, float]], risen: float = 50
+) -> Evidence:
+    """Cells of 16 seeds by their rise, which is over at step `risen`, and their length."""
     rng = np.random.default_rng(0)
     frames = []
     for cell, (rise, _) in cells.items():
-        cos = 0.8 + rise * np.minimum(STEPS / 50, 1)
+        cos = 0.8 + rise * np.minimum(STEPS / risen, 1)
         for seed in range(16):
             row = {"run_id": f"{cell}/{seed}", "step": STEPS, "layer": 3, "cos": cos}
             frames.append(pd.DataFrame(row))
@@ -47,3 +49,10 @@ def test_without_a_removed_collapse_nothing_is_known(make_cells: MakeCells) -> N
     found = judged(make_cells, {"plain": (0.1, 300.0), "no": (0.1, 60.0)})
     assert np.isnan(found.effect)
     assert found.detail.startswith("no operation removes it")
+
+
+def test_a_phase_shorter_than_the_rise_does_not_remove_the_collapse(make_cells: MakeCells) -> None:
+    """Cosines that rise by 0.1 up to step 100 have collapsed, also where phase one ends at 15."""
+    found = judged(make_cells, {"plain": (0.1, 300.0), "fast": (0.1, 15.0)}, risen=100)
+    assert found.detail.startswith("no operation removes it")
+    assert "fast leaves the collapse (rise 0.1" in found.detail

@@ -87,7 +87,7 @@ def test_drops_at_rank_steps_are_aligned(make_cells: MakeCells) -> None:
     found = aligned(cells_of(make_cells, lambda _, seed: stairs(seed)))
     assert found.low > 0.8
     assert found.p < 1e-6
-    assert "16 of 16 runs" in found.detail
+    assert "16 of 16 seeds" in found.detail
 
 
 def test_drops_ten_looks_later_are_not_aligned(make_cells: MakeCells) -> None:

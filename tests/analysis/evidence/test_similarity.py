@@ -8,12 +8,11 @@ import pytest
 
 from analysis.evidence import Cells
 from analysis.evidence.samples import equivalence_p
-from analysis.evidence.similarity import difference, fall, level, peak_against_end, rise
+from analysis.evidence.similarity import fall, level, peak_against_end, rise
 
 MakeCells = Callable[..., Cells]
 RNG = np.random.default_rng(1)
 STEPS = np.arange(0, 400, 10)
-PAIR = (("a", 0.02), ("b", 0.07))
 
 
 def layers(run_id: str, values: np.ndarray, layer: int = 3) -> pd.DataFrame:
@@ -69,13 +68,26 @@ def test_what_follows_divergence_does_not_count(make_cells: MakeCells) -> None:
     assert "4 of them diverged" in found.detail
 
 
-def test_two_cells_are_compared_seed_by_seed(make_cells: MakeCells) -> None:
-    frames = [layers(f"{cell}/{s}", ramp(gain)) for cell, gain in PAIR for s in range(16)]
-    cells = make_cells({"a": [{}] * 16, "b": [{}] * 14}, layers=pd.concat(frames))
-    found = difference(cells, "a", "b", "feature_cos", 0.0)
-    assert found.n == 14
-    assert found.effect == pytest.approx(-0.05, abs=0.006)
-    assert found.high < -0.03
+def test_several_runs_of_a_seed_are_one_unit(make_cells: MakeCells) -> None:
+    rows = [{"seed": i // 2, "run_id": f"plain/{i}"} for i in range(16)]
+    frames = [layers(f"plain/{i}", ramp(0.05)) for i in range(16)]
+    cells = make_cells({"plain": rows}, layers=pd.concat(frames))
+    assert rise(cells, "feature_cos").n == 8
+    assert level(cells, "feature_cos", 0.5).n == 8
+
+
+def test_a_run_that_never_ends_has_no_peak_to_compare(make_cells: MakeCells) -> None:
+    runs = [{"phase1_end_95": 150.0}] * 12 + [{"phase1_end_95": np.nan}] * 4
+    frames = [layers(f"plain/{s}", ramp(0.1)) for s in range(16)]
+    found = peak_against_end(
+        make_cells({"plain": runs}, layers=pd.concat(frames)),
+        "feature_cos",
+        no_effect=1.0,
+        threshold=1.5,
+        end="phase1_end_95",
+    )
+    assert found.n == 12
+    assert "4 of 16 runs never come to phase1_end_95" in found.detail
 
 
 def test_the_level_is_read_at_the_end(make_cells: MakeCells) -> None:

@@ -43,7 +43,13 @@ def test_layers_that_differ_are_found(make_cells: MakeCells) -> None:
 def test_cells_that_differ_are_found(make_cells: MakeCells) -> None:
     tables = pd.concat([table("a", {3: 0.0}), table("b", {3: 0.06}), table("c", {3: 0.03})])
     cells = make_cells({name: [{}] * 16 for name in "abc"}, layers=tables)
-    assert between_cells(cells, "feature_cos").effect == pytest.approx(0.06, abs=0.005)
+    assert between_cells(cells, "a", "feature_cos").effect == pytest.approx(0.06, abs=0.005)
+
+
+def test_cells_that_end_at_once_do_not_differ_by_that(make_cells: MakeCells) -> None:
+    tables = pd.concat([table("slow", {3: 0.06}), table("fast", {3: 0.06})])
+    cells = make_cells({"slow": [{}] * 16, "fast": [{"phase1_end": 3.0}] * 16}, layers=tables)
+    assert abs(between_cells(cells, "slow", "feature_cos").effect) < 0.005
 
 
 @pytest.mark.slow
