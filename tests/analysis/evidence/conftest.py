@@ -61,7 +61,8 @@ RUN: dict[str, Any] = {
 def make_cells() -> MakeCells:
     """Makes cells from one dict per run, by cell, and optional tables.
 
-    run_id is "cell/seed" if it is not given. Runs that neither end nor diverge are censored at their horizon.
+    run_id is "cell/seed" if it is not given. Runs that neither end nor diverge are censored at
+    their horizon.
     """
 
     def make(runs: Mapping[str, Sequence[Mapping[str, Any]]], **tables: pd.DataFrame) -> Cells:
