@@ -35,7 +35,7 @@ class Part:
         function = evidence_function(self.evidence)
         given = dict(self.arguments)
         for name in FIXED & inspect.signature(function).parameters.keys():
-            given[name] = getattr(self.rule, name)
+            given[name] = self.rule.null if name == "no_effect" else self.rule.threshold
         return function(cells, **given)
 
 
@@ -87,11 +87,13 @@ def misfits(part: Part) -> list[str]:
     """What is wrong with one question, apart from the types of its values."""
     rule = part.rule
     found = []
-    if rule.direction == "below" and rule.threshold > rule.no_effect and not rule.count:
+    if rule.no_effect is None and rule.direction in ("either", "within"):
+        found.append(f"`{rule.direction}` needs a value of no_effect, at which it is mirrored")
+    if rule.direction == "below" and rule.threshold > rule.null and not rule.count:
         found.append("the threshold of `below` is at or below no_effect")
-    if rule.direction != "below" and rule.threshold < rule.no_effect:
+    if rule.direction != "below" and rule.threshold < rule.null:
         found.append(f"the threshold of `{rule.direction}` is at or above no_effect")
-    if rule.ratio and not 0 < rule.no_effect:
+    if rule.ratio and not 0 < rule.null:
         found.append("no_effect of a ratio is positive")
     for expression in part.cells.values():
         try:

@@ -11,7 +11,7 @@
         statistic: median over seeds of the change from step 0 to the end of phase one
         unit: cosine
         direction: above                   # above | below | either (sign open) | within (the same)
-        no_effect: 0
+        no_effect: 0                       # null: nothing is the opposite, p is against threshold
         threshold: 0.02                    # the smallest effect of interest, a value of the effect
         why: the margin of the flag feature_collapse
         ours: the window of 50 steps
@@ -126,7 +126,7 @@ class ClaimEntry(_Strict):
     statistic: str
     unit: str
     direction: Direction
-    no_effect: float
+    no_effect: float | None
     threshold: float
     scale: Literal["difference", "ratio"] = "difference"
     rule: Literal["effect", "count"] = "effect"
@@ -241,6 +241,8 @@ def _parts_of(entry: ClaimEntry, profile: str) -> dict[str, Part]:
 def _part(entry: ClaimEntry, own: PartEntry, profile: str) -> Part:
     names = PartEntry.model_fields.keys() - {"profiles"}
     value = {n: getattr(entry, n) if getattr(own, n) is None else getattr(own, n) for n in names}
+    if "no_effect" in own.model_fields_set:  # a null is given, too
+        value["no_effect"] = own.no_effect
     ratio, count = value["scale"] == "ratio", value["rule"] == "count"
     rule = Rule(value["direction"], value["no_effect"], value["threshold"], ratio, count)
     cells = {name: getattr(cell, profile) for name, cell in value["cells"].items()}

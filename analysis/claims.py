@@ -159,7 +159,7 @@ def _row(judged: _Judged, p_holm: float, profile: Profile) -> dict[str, Any]:
         "p_holm": p_holm,
         "n": int(found.n),
         "direction": part.rule.direction,
-        "no_effect": part.rule.no_effect,
+        "no_effect": float("nan") if part.rule.no_effect is None else part.rule.no_effect,
         "threshold": part.rule.threshold,
         "verdict": word,
         "rehearsal": judged.rehearsal,

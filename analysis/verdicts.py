@@ -1,12 +1,13 @@
 """From an effect with its interval to one of four words: one rule for every claim (ours).
 
 A claim states, before any data, the value of no effect, a direction and a threshold: the smallest
-effect of interest, as a value of the effect.
+effect of interest, as a value of the effect. Where nothing would be the opposite of the claim, as
+of "almost the same", there is no value of no effect, and p is against the threshold.
 
 | verdict | when |
 |---|---|
 | SUPPORTED | the 95 % interval lies beyond the threshold, in the stated direction, and p < 0.05 |
-| OPPOSITE | it lies beyond no effect on the other side, and p < 0.05 |
+| OPPOSITE | it lies beyond no effect, if there is one, on the other side, and p < 0.05 |
 | NOT SUPPORTED | it lies short of the threshold: what there is, is smaller than of interest |
 | INCONCLUSIVE | anything else: too few runs, or an effect near the threshold |
 
@@ -43,6 +44,7 @@ class Rule:
     """What a claim fixes before data.
 
     Attributes:
+      no_effect: None where a claim has no opposite; `either` and `within` need one.
       threshold: a value of the effect, on the side of `direction`; for `either` and `within` the
         upper one, mirrored at `no_effect`.
       ratio: mirror by division.
@@ -50,14 +52,21 @@ class Rule:
     """
 
     direction: Direction
-    no_effect: float
+    no_effect: float | None
     threshold: float
     ratio: bool = False
     count: bool = False
 
     @property
+    def null(self) -> float:
+        """The value of the effect that p is against."""
+        return self.threshold if self.no_effect is None else self.no_effect
+
+    @property
     def mirrored(self) -> float:
-        """The threshold on the other side of no effect."""
+        """The threshold on the other side of no effect; NaN without one."""
+        if self.no_effect is None:
+            return float("nan")
         if self.ratio:
             return self.no_effect**2 / self.threshold
         return 2 * self.no_effect - self.threshold
@@ -82,7 +91,7 @@ def verdict(rule: Rule, evidence: Evidence, p: float) -> str:
     near, far = sorted((sign * low, sign * high))
     if near > sign * rule.threshold and p < ALPHA:
         return SUPPORTED
-    if far < sign * rule.no_effect and p < ALPHA:
+    if rule.no_effect is not None and far < sign * rule.no_effect and p < ALPHA:
         return OPPOSITE
     return NOT_SUPPORTED if far < sign * rule.threshold else INCONCLUSIVE
 

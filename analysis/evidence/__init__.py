@@ -2,7 +2,8 @@
 
 One file per subject. A function is named in the claims' files as `file.function`; it takes the
 `Cells` of the claim and the claim's arguments, and returns an `Evidence`. A parameter `no_effect`
-or `threshold` is filled with the claim's, so that the interval and p ask the same question.
+or `threshold` is filled with the claim's, so that the interval and p ask the same question; a claim
+without a value of no effect gives its threshold for it.
 """
 
 from collections.abc import Mapping

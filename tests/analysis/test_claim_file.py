@@ -114,6 +114,14 @@ def test_a_claim_has_a_part_in_every_profile(tmp_path: Path) -> None:
         read_claims(written(tmp_path, CLAIM + parts))
 
 
+def test_a_claim_or_a_part_may_have_no_opposite(tmp_path: Path) -> None:
+    parts = "    parts: {a: {}, b: {no_effect: null}}\n"
+    (claim,) = read_claims(written(tmp_path, CLAIM + parts))
+    assert [part.rule.no_effect for part in claim.parts.values()] == [0, None]
+    (claim,) = read_claims(written(tmp_path, CLAIM.replace("no_effect: 0", "no_effect: null")))
+    assert claim.parts[""].rule.null == 0.02
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
@@ -128,6 +136,7 @@ def test_a_claim_has_a_part_in_every_profile(tmp_path: Path) -> None:
         ("{column: feature_cos}", "{column: loss, no_effect: 1}", 2, "no_effect is no argument"),
         ("direction: above", "direction: below", 2, "at or below no_effect"),
         ("threshold: 0.02", "threshold: -0.02", 2, "at or above no_effect"),
+        ("above\n    no_effect: 0", "either\n    no_effect: null", 2, "`either` needs a value"),
         ("threshold: 0.02", "threshold: .nan", 13, "threshold: .*finite"),
         ("why: because", "why: because\n    why: twice", 15, "not YAML: .*duplicate"),
         (

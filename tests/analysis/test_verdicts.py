@@ -100,6 +100,19 @@ def test_null_on_the_threshold_leaves_no_room_for_not_supported() -> None:
     assert verdict(rule, evidence(0.01, 0.03), 0.5) == INCONCLUSIVE
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.91, 0.93, NOT_SUPPORTED), (0.96, 0.98, SUPPORTED), (0.94, 0.96, INCONCLUSIVE)],
+)
+def test_a_claim_without_an_opposite_is_at_most_not_supported(
+    low: float, high: float, expected: str
+) -> None:
+    rule = Rule("above", no_effect=None, threshold=0.95)
+    assert rule.null == 0.95
+    assert verdict(rule, evidence(low, high), 0.001) == expected
+    assert weakest([(rule, evidence(0.97, 0.99)), (rule, evidence(low, high))]) == 1
+
+
 def test_thresholds_of_ratios_are_mirrored_by_division() -> None:
     assert WITHIN.mirrored == 0.5
     assert EITHER.mirrored == -0.3
