@@ -43,16 +43,15 @@ class _Judged:
         return [(self.claim.parts[name].rule, found) for name, found in self.evidence.items()]
 
     @property
+    def has_test(self) -> bool:
+        """Whether any part has a p, once there are results; counts have none."""
+        return any(not part.rule.count for part in self.claim.parts.values())
+
+    @property
     def p(self) -> float:
         """The largest p of the parts; counts have none."""
         values = [found.p for rule, found in self.parts if not rule.count]
         return float(np.max(values)) if values and not self.missing else float("nan")
-
-    @property
-    def p_in_family(self) -> float:
-        """1 for a claim that was not judged: what is not trained yet eases no other verdict."""
-        has_test = any(not part.rule.count for part in self.claim.parts.values())
-        return 1.0 if self.missing and has_test else self.p
 
 
 def claim_sweeps(claims: Sequence[Claim]) -> list[str]:
@@ -70,8 +69,9 @@ def judge(
     """Judges every claim, as read for the profile; one row each, in order.
 
     p is the largest of a claim's parts (no correction between them is due, since all must hold),
-    p_holm Holm's within the family, over the claims of that family that have a test. A claim
-    without results is NOT JUDGED, says what to run, and counts in its family with p = 1.
+    p_holm Holm's within the family, over the claims of that family that have a test, also those
+    that could not be judged: fewer results make no p smaller. A claim without results is NOT JUDGED
+    and says what to run.
 
     Args:
       fresh: analyse now, also where an analysis is stored.
@@ -87,7 +87,8 @@ def judge(
     p_holm = np.full(len(judged), np.nan)
     for family in np.unique(families):
         of_family = np.flatnonzero(families == family)
-        p_holm[of_family] = holm([judged[i].p_in_family for i in of_family])
+        tests = sum(judged[i].has_test for i in of_family)
+        p_holm[of_family] = holm([judged[i].p for i in of_family], tests)
     rows = [_row(one, float(p), profile) for one, p in zip(judged, p_holm, strict=True)]
     return pd.DataFrame(rows)
 

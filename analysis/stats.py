@@ -43,12 +43,18 @@ def _bootstrap(values: Floats) -> tuple[Floats, Floats]:
     return interval.low, interval.high
 
 
-def holm(p_values: Sequence[float]) -> Floats:
-    """Holm-corrected p values, in the given order; NaN (no test) stays NaN and does not count."""
+def holm(p_values: Sequence[float], tests: int | None = None) -> Floats:
+    """Holm-corrected p values, in the given order; NaN (no test) stays NaN.
+
+    Args:
+      tests: size of the family, at least as large as the number of p values that are not NaN (the
+        default): tests that were planned and could not be made count, as if their p were 1.
+    """
     p = np.asarray(p_values, dtype=float)
     tested = np.flatnonzero(np.isfinite(p))
     order = tested[np.argsort(p[tested], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
+    count = max(tests or 0, len(order))
+    factors = np.arange(count, count - len(order), -1)
     corrected = np.full(p.shape, np.nan)
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
     return corrected

@@ -60,6 +60,11 @@ def test_holm_stops_at_one() -> None:
     assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
 
 
+def test_a_family_may_be_larger_than_what_was_tested() -> None:
+    assert holm([0.01, np.nan, 0.02], tests=5)[[0, 2]] == pytest.approx([0.05, 0.08])
+    assert holm([0.01, 0.02], tests=0) == pytest.approx([0.02, 0.02])
+
+
 def test_a_comparison_that_could_not_be_made_is_not_counted() -> None:
     corrected = holm([0.02, np.nan, 0.03])
     assert corrected[[0, 2]] == pytest.approx([0.04, 0.04])
