@@ -45,7 +45,7 @@ def test_single_cells_hold_one_condition_but_for_their_depths(claim: Claim) -> N
     for part in claim.parts.values():
         table = planned(part.sweep)
         for cell, where in part.cells.items():
-            if cell in ("all", "kept"):
+            if cell == "all":
                 continue
             mask = expression.parse(where, list(table.columns)).mask(table)
             counts = table[mask].drop(columns=list(free)).nunique(dropna=False)
