@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.stats
 from lifelines import LogNormalAFTFitter
-from lifelines.exceptions import ConvergenceError
+from lifelines.exceptions import ConvergenceError, ConvergenceWarning, StatisticalWarning
 
 from analysis.curves import Floats
 from analysis.evidence import Cells, Evidence
@@ -57,9 +57,17 @@ def fitted(time_R: Floats, ended_R: npt.ArrayLike, x_R: Floats) -> float:
     frame = pd.DataFrame({"time": time_R, "ended": ended_R, "x": x_R - x_R.mean()})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what lifelines only warns of is no estimate either
+            # what lifelines only warns of is no estimate either; others' warnings are none of it
+            for category in (ConvergenceWarning, StatisticalWarning):
+                warnings.simplefilter("error", category)
             model = LogNormalAFTFitter().fit(frame, "time", "ended")
-    except (ConvergenceError, Warning, np.linalg.LinAlgError, ValueError):
+    except (
+        ConvergenceError,
+        ConvergenceWarning,
+        StatisticalWarning,
+        np.linalg.LinAlgError,
+        ValueError,
+    ):
         return float("nan")
     return float(model.params_.loc[("mu_", "x")] / np.log(10))
 

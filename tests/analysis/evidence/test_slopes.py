@@ -1,10 +1,13 @@
 """Lengths along a covariate: planted slopes, censoring, and fits that have no answer."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from lifelines import LogNormalAFTFitter
+from lifelines.exceptions import ConvergenceWarning
 
 from analysis.evidence import Cells
 from analysis.evidence.slopes import fitted, slope, weighted_slopes
@@ -62,6 +65,25 @@ def test_a_weight_is_that_many_runs() -> None:
     weight[0, :10] = 2
     expected = fitted(*twice, np.concatenate([DEPTHS, DEPTHS[:10]]))
     assert weighted_slopes(time, ended, DEPTHS, weight)[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("category", "known"), [(DeprecationWarning, True), (ConvergenceWarning, False)]
+)
+def test_only_what_lifelines_warns_of_leaves_no_estimate(
+    monkeypatch: pytest.MonkeyPatch, category: type[Warning], known: bool
+) -> None:
+    fit = LogNormalAFTFitter.fit
+
+    def warning(self: LogNormalAFTFitter, *args: Any) -> Any:
+        warnings.warn("a library's own business", category, stacklevel=1)
+        return fit(self, *args)
+
+    monkeypatch.setattr(LogNormalAFTFitter, "fit", warning)
+    time, ended = sample(np.random.default_rng(1), 0.4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.isfinite(fitted(time, ended, DEPTHS)) == known
 
 
 @pytest.mark.slow
