@@ -158,7 +158,7 @@ def _of_layers(hidden: pd.DataFrame) -> dict[str, pd.Series]:
         "least_feature_norm": runs["feature_norm"].min(),
         "most_dead_units": runs["dead_units"].max(),
         "most_dead_samples": runs["dead_samples"].max(),
-        "delta_slope": _slopes(around),
+        "delta_slope": delta_slopes(around),
         "middle_cos_between": middle["feature_cos_between"],
         "middle_cancellation": middle["cancellation"],
         "middle_sample_update": middle["learning_rate"] * sample_grad / middle["weight_norm"],
@@ -184,8 +184,8 @@ def _around_middle(hidden: pd.DataFrame) -> pd.DataFrame:
     return inside.groupby(["run_id", "layer"]).mean().reset_index()
 
 
-def _slopes(layers: pd.DataFrame) -> pd.Series:
-    """Least-squares slope of log10 delta_norm over layers, by run_id; NaN below two layers.
+def delta_slopes(layers: pd.DataFrame) -> pd.Series:
+    """Least-squares slope of log10 delta_norm over hidden layers, by run_id; NaN below two.
 
     Zero counts as the smallest normal number of float32, so that a gradient that underflowed on the
     way counts as one that fell.

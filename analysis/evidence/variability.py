@@ -12,13 +12,14 @@ import pandas as pd
 import scipy.stats
 
 from analysis.curves import Floats
+from analysis.diagnosis import DEFAULT
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.counts import share
 from analysis.evidence.samples import of_sample
 from analysis.looks import at_start
+from analysis.symptoms import delta_slopes
 
 VARIABILITY = "v3_raw"
-PER_LAYER = 0.1  # fall of log10 delta_norm per layer from which a gradient vanishes (section 5)
 COLLAPSED = 1e-2  # coefficient of variation, or 1 - cosine, of a collapsed network
 
 
@@ -69,17 +70,22 @@ def with_constancy(cells: Cells, column: str = VARIABILITY, no_effect: float = 0
 
 
 def apart(cells: Cells, given: Literal["constant", "vanishing"]) -> Evidence:
-    """Share of the constant networks without a vanishing gradient, or the other way; at step 0."""
+    """Share of the constant networks without a vanishing gradient, or the other way; at step 0.
+
+    A network of which one of both is not known is no case.
+    """
     runs = at_start(cells.results, cells.all, ["output_constant"])
-    constant_R = runs["output_constant"].to_numpy() == 1
-    vanishing_R = _vanishing(cells, runs)
+    slopes_R = _vanishing(cells, runs)
+    known_R = np.isfinite(slopes_R) & runs["output_constant"].notna().to_numpy()
+    constant_R = runs["output_constant"].to_numpy()[known_R] == 1
+    vanishing_R = slopes_R[known_R] == 1
     have, lack = constant_R, vanishing_R
     if given == "vanishing":
         have, lack = lack, have
     counts = [int(np.sum(constant_R & a)) for a in (vanishing_R, ~vanishing_R)]
     detail = (
-        f"of {len(runs)} networks {counts[0]} are constant with a vanishing gradient, {counts[1]} "
-        f"constant without, {int(np.sum(vanishing_R & ~constant_R))} only vanish"
+        f"of {known_R.sum()} networks {counts[0]} are constant with a vanishing gradient, "
+        f"{counts[1]} constant without, {int(np.sum(vanishing_R & ~constant_R))} only vanish"
     )
     return share(int(np.sum(have & ~lack)), int(np.sum(have)), detail)
 
@@ -165,17 +171,14 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def _vanishing(cells: Cells, runs: pd.DataFrame) -> Any:
-    """Whether log10 of delta_norm falls by > 0.1 per layer towards the input, or is not finite."""
-    frame = cells.results.layers("step == 0", ["delta_norm"])
-    vanishing = {}
-    for run_id, group in frame.dropna().groupby("run_id"):
-        with np.errstate(divide="ignore"):
-            size_L = np.log10(group["delta_norm"].to_numpy(dtype=float))
-        finite = np.isfinite(size_L).all() and len(size_L) > 1
-        slope = np.polyfit(group["layer"].to_numpy(dtype=float), size_L, 1)[0] if finite else np.inf
-        vanishing[run_id] = bool(slope > PER_LAYER)
-    return runs["run_id"].map(vanishing).fillna(value=True).to_numpy(dtype=bool)
+def _vanishing(cells: Cells, runs: pd.DataFrame) -> Floats:
+    """1 where log10 of delta_norm falls by > 0.1 per hidden layer towards the input, else 0.
+
+    As the flag vanishing has it; NaN of a run that has fewer than two hidden layers on record.
+    """
+    frame = cells.results.layers("step == 0 and layer < depth", ["delta_norm"])
+    slope_R = runs["run_id"].map(delta_slopes(frame)).to_numpy(dtype=float, na_value=np.nan)
+    return np.where(np.isnan(slope_R), np.nan, slope_R > DEFAULT.vanishing)
 
 
 def _last_hidden_cosine(cells: Cells, runs: pd.DataFrame) -> Floats:

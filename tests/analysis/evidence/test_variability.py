@@ -137,7 +137,8 @@ def test_constant_networks_are_told_by_their_gradients(
     cells = grid(make_cells, constant, delta=lambda depth, layer: 10.0 ** (fall * layer))
     found = apart(cells, "constant")
     assert (found.effect, found.n) == (apart_share, SEEDS)
-    assert apart(cells, "vanishing").n == (0 if fall < 0.1 else SEEDS * len(DEPTHS))
+    # depth 2 has one hidden layer, over which nothing can fall
+    assert apart(cells, "vanishing").n == (0 if fall < 0.1 else SEEDS * (len(DEPTHS) - 1))
 
 
 def test_a_gradient_of_zero_has_vanished(make_cells: MakeCells) -> None:
@@ -146,7 +147,23 @@ def test_a_gradient_of_zero_has_vanished(make_cells: MakeCells) -> None:
         lambda *_: {"output_constant": 1.0},
         delta=lambda depth, layer: np.where(layer == 1, 0.0, 1.0),
     )
+    # the line through a fall of 37 decades in the first of 23 layers
     assert apart(cells, "constant").effect == 0
+
+
+def test_the_layer_of_the_outputs_does_not_tell_of_hidden_ones(make_cells: MakeCells) -> None:
+    cells = grid(
+        make_cells,
+        lambda *_: {"output_constant": 1.0},
+        delta=lambda depth, layer: np.where(layer == depth, 1e9, 1.0),
+    )
+    assert apart(cells, "constant").effect == 1
+
+
+def test_a_network_without_records_is_no_case(make_cells: MakeCells) -> None:
+    cells = grid(make_cells, lambda *_: {"output_constant": 1.0})
+    cells.results._tables["layers"] = cells.results.layers("depth == 24")  # type: ignore[attr-defined]
+    assert apart(cells, "constant").n == SEEDS
 
 
 @pytest.mark.parametrize("outcome", ["reached", "steps"])
