@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent
 
 from analysis.claim_file import FILES, ByProfile, read_claims
 from analysis.profiles import PROFILES
@@ -170,3 +172,11 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_the_projects_own_claims_are_read() -> None:
     assert FILES
     assert {claim.family for claim in read_claims()} >= {"T"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_has_an_anchor_is_used_again(file: Path) -> None:
+    events = list(YAML(typ="safe", pure=True).parse(file.read_text(encoding="utf-8")))
+    used = {event.anchor for event in events if isinstance(event, AliasEvent)}
+    named = {getattr(event, "anchor", None) for event in events} - {None}
+    assert named == used
