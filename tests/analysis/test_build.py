@@ -1,6 +1,7 @@
 """What is drawn, when, and what is said."""
 
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ def test_another_version_of_a_library_changes_the_fingerprint(
     library: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fingerprint(root / "depth")
-    installed = drawing.version
-    monkeypatch.setattr(drawing, "version", lambda n: "0" if n == library else installed(n))
+    installed = metadata.version
+    monkeypatch.setattr("analysis.drawing.version", lambda n: "0" if n == library else installed(n))
     assert fingerprint(root / "depth") != before
 
 
