@@ -89,12 +89,13 @@ def plateau_to_descent(cells: Cells, no_effect: float) -> Evidence:
     """Steps above 0.99 of the prior loss over those from 0.99 to 0.90, median over seeds (ours).
 
     An exponential decay has 0.105, a straight line 0.11, whatever their speed. A run that does not
-    fall to 0.90 has no drop and counts as 0; one that does so within a step counts one step.
+    fall to 0.90 within T has no ratio and is left out, which the detail says; one that does so
+    within a step counts one step.
     """
     runs = cells.all
     end_R, low_R = floats(runs, "phase1_end"), floats(runs, "phase1_end_90")
     ratio_R = end_R / np.maximum(low_R - end_R, 1)
-    ratio_R = np.where(np.isfinite(ratio_R), ratio_R, 0.0)
     fell = int(np.isfinite(low_R).sum())
-    detail = f"median plateau {describe(kaplan_meier(runs))} updates; {fell} of {len(runs)} fell"
+    lengths = describe(kaplan_meier(runs))
+    detail = f"median plateau {lengths} updates; {fell} of {len(runs)} fell to 0.90 and count"
     return of_sample(by_seed(runs, ratio_R).to_numpy(), no_effect, detail, log=True)

@@ -194,8 +194,9 @@ def test_plateau_and_descent_are_told_apart(make_cells: MakeCells) -> None:
     assert found.effect == pytest.approx(0.1055, abs=1e-4)
 
 
-def test_a_run_that_never_falls_has_no_drop(make_cells: MakeCells) -> None:
-    runs = [{"phase1_end": 1000.0}] * 3 + [{"phase1_end": NAN}] * 2
+def test_a_run_that_does_not_fall_within_the_budget_has_no_ratio(make_cells: MakeCells) -> None:
+    falls = [{"phase1_end": 1000.0, "phase1_end_90": 1500.0}] * 8
+    runs = falls + [{"phase1_end": 1000.0}] * 3 + [{"phase1_end": NAN}] * 2
     found = plateau_to_descent(make_cells({"a": runs}), 0.11)
-    assert found.effect == 0
-    assert "0 of 5 fell" in found.detail
+    assert (found.effect, found.n) == (2, 8)
+    assert "8 of 13 fell to 0.90" in found.detail
