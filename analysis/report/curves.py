@@ -15,7 +15,7 @@ from tfc_jax.results import Results
 
 
 class SweepCurves:
-    """The curves of one sweep; tables are read when they are needed and not kept.
+    """The curves of one sweep; tables are read once for each detail asked for and not kept.
 
     Args:
       groups: the runs of each condition that have recorded steps.
@@ -28,6 +28,7 @@ class SweepCurves:
         self._depths = [int(runs["depth"].max()) for runs in groups.values()]
         self.metrics = recorded(results)
         self._steps = {table: self._recorded_steps(table) for table in TABLES}
+        self._made: dict[Detail, dict[str, Any]] = {}  # the newest alone
 
     def _recorded_steps(self, table: str) -> npt.NDArray[np.int64]:
         if not any(m.table == table for m in self.metrics):
@@ -46,6 +47,11 @@ class SweepCurves:
 
     def embedded(self, detail: Detail) -> dict[str, Any]:
         """Returns what `curves.js` draws, with a sentence for each thing left out."""
+        if detail not in self._made:
+            self._made = {detail: self._make(detail)}
+        return self._made[detail]
+
+    def _make(self, detail: Detail) -> dict[str, Any]:
         at = evenly(range(len(self._groups)), detail.conditions)
         names = list(self._groups)
         conditions = [

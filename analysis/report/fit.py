@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.report.curves import SweepCurves
 from analysis.report.detail import chosen
 from analysis.report.embed import json_for_script
-from analysis.report.film import film, has_film
+from analysis.report.film import Film, has_film
 from analysis.report.page import Page, render
 from tfc_jax.errors import InputError
 from tfc_jax.results import Results
@@ -35,10 +35,14 @@ def fitted(page: Page, sources: Sequence[Source], limit: int) -> str:
       InputError: the page is larger than `limit` bytes with the least of data.
     """
     page = replace(page, plots=bool(sources))
+    films = [Film(s.results, s.name, s.groups) for s in sources if has_film(s.results)]
+    sweeps = [SweepCurves(s.results, s.name, s.groups) for s in sources]
+    descriptions = [source.description for source in sources]
     budget: float = limit - len(render(page).encode())
     excess = 0
     for _ in range(TRIES):
-        text = render(_with_data(page, sources, max(budget, 0)))
+        curves, reels = _data(films, sweeps, descriptions, max(budget, 0))
+        text = render(replace(page, curves=curves, films=reels))
         excess = len(text.encode()) - limit
         if excess <= 0:
             return text
@@ -49,17 +53,16 @@ def fitted(page: Page, sources: Sequence[Source], limit: int) -> str:
     )
 
 
-def _with_data(page: Page, sources: Sequence[Source], budget: float) -> Page:
-    """Adds films first, in at most their share, then curves in what is left."""
-    filmed = [source for source in sources if has_film(source.results)]
-    share = FILMS * budget / max(len(filmed), 1)
-    reels = [film(source.results, source.name, source.groups, share) for source in filmed]
-    films = [reel for reel in reels if reel]
-    left = budget - len(json_for_script(films).encode())
-    sweeps = [SweepCurves(s.results, s.name, s.groups) for s in sources]
+def _data(
+    films: Sequence[Film], sweeps: Sequence[SweepCurves], descriptions: Sequence[str], budget: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns curves and films: films in at most their share, curves in what they leave."""
+    share = FILMS * budget / max(len(films), 1)
+    reels = [reel for film in films if (reel := film.embedded(share))]
+    left = budget - len(json_for_script(reels).encode())
     details = chosen([sweep.extent for sweep in sweeps], left)
-    curves: list[dict[str, Any]] = [
-        {"description": source.description} | sweep.embedded(detail)
-        for source, sweep, detail in zip(sources, sweeps, details, strict=True)
+    curves = [
+        {"description": description} | sweep.embedded(detail)
+        for description, sweep, detail in zip(descriptions, sweeps, details, strict=True)
     ]
-    return replace(page, curves=curves, films=films)
+    return curves, reels

@@ -28,7 +28,10 @@ def provenance(results: Results) -> dict[str, str]:
     given = {k: v for k, v in content.get("flags", {}).items() if v and k in ("set", "filter")}
     if given:
         facts["launched with"] = _flat(given)
-    return facts | {key: _flat(content[key]) for key in _SHOWN if content.get(key)}
+    facts |= {key: _flat(content[key]) for key in _SHOWN if content.get(key)}
+    if content.get("earlier"):
+        facts["some runs by"] = "; ".join(map(_flat, content["earlier"]))
+    return facts
 
 
 def _flat(value: object) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.report.film import film, has_film
+from analysis.report.film import Film, has_film
 from tfc_jax.results import Results, open_results
 
 CLASSES, STEPS = 3, range(0, 100, 10)
@@ -37,7 +37,7 @@ def filmed(tmp_path: Path, write_results: Any, plateau_of: Any) -> Results:
 
 def test_frames_are_the_upper_triangles_of_the_table(filmed: Results) -> None:
     assert has_film(filmed)
-    found = film(filmed, "x", {"all runs": filmed.runs}, 1e6)
+    found = Film(filmed, "x", {"all runs": filmed.runs}).embedded(1e6)
     assert found
     median, single = found["reels"]
     assert (median["label"], single["label"]) == ("median of 3 runs", "seed 0")
@@ -50,7 +50,7 @@ def test_frames_are_the_upper_triangles_of_the_table(filmed: Results) -> None:
 
 
 def test_a_small_budget_thins_the_frames_and_says_so(filmed: Results) -> None:
-    found = film(filmed, "x", {"all runs": filmed.runs}, 1000)
+    found = Film(filmed, "x", {"all runs": filmed.runs}).embedded(1000)
     assert found
     assert len(found["steps"]) < len(STEPS)
     assert found["left_out"] == [f"{len(found['steps'])} of 10 recorded steps"]
