@@ -203,12 +203,13 @@ def test_the_page_depends_on_the_results_and_not_on_when_a_figure_was_drawn(
     manifest = root / "depth" / "manifest.json"
     manifest.write_text('{"git": "commit-a"}')
     run(root, out, "depth")
-    manifest.write_text('{"git": "commit-b"}')
+    manifest.write_text('{"git": "commit-b", "earlier": [{"git": "commit-0"}]}')
     run(root, out, "depth")
     assert lines(capsys)[-1] == "depth: unchanged"
     page = (out / "report.html").read_bytes()
     assert b"commit-a" not in page
     assert page.count(b"commit-b") == 2  # of the figure, and of the sweep
+    assert page.count(b"git commit-0") == 2
     shutil.rmtree(out)
     run(root, out, "depth")
     assert (out / "report.html").read_bytes() == page
