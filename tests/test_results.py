@@ -154,6 +154,15 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
             open_results(path)
 
 
+def test_a_runs_table_without_a_file_is_no_run_and_says_so(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.runs.mkdir()
+    assert not folder.has_runs
+    assert list(started_packs(folder)) == []
+    with pytest.raises(InputError, match="has no file"):
+        _ = open_results(tmp_path).runs
+
+
 def test_params_are_those_of_the_run(results: Results) -> None:
     for lane, run_id in enumerate((FIRST, BAD, LAST)):
         kernel = results.params(run_id)["layers/0/kernel"]

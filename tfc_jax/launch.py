@@ -159,14 +159,14 @@ def count_by_status(sweep: Sweep, folder: Folder) -> Counter[str]:
 
     Of a sweep that refines, the runs of all rounds that are known count.
     """
-    statuses = {} if not folder.runs.is_dir() else run_status(Results(folder).runs, sweep.steps)
+    statuses = run_status(Results(folder).runs, sweep.steps) if folder.has_runs else {}
     runs = rounds.known(sweep, folder).runs
     return Counter(statuses.get(run.run_id, "pending") for run in runs)
 
 
 def started_packs(folder: Folder) -> Iterator[StartedPack]:
     """Yields the packs of earlier launches, as the runs table holds them."""
-    if not folder.runs.is_dir():
+    if not folder.has_runs:
         return
     table = Results(folder).runs
     for _, rows in table.groupby("pack", sort=False):

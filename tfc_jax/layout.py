@@ -39,6 +39,11 @@ class Folder:
         return self.root / "runs"
 
     @property
+    def has_runs(self) -> bool:
+        """Whether the runs table has a file; an empty one stands for no run."""
+        return any(self.runs.glob("*.parquet"))
+
+    @property
     def cells(self) -> Path:
         """The leaf cells of a sweep that refines: one file in a folder of its own."""
         return self.root / "cells" / "leaves.parquet"

@@ -60,8 +60,16 @@ class Results:
         """One row per started run: keys, outcome, final values, and the analysis if there is one.
 
         Read once; open the results again to see newer rows.
+
+        Raises:
+          InputError: the table has no file.
         """
-        table = _completed(self._load(sorted(self._folder.runs.glob("*.parquet")), None))
+        files = sorted(self._folder.runs.glob("*.parquet"))
+        if not files:
+            raise InputError(
+                f"{self.path}: the runs table has no file. Train with `tfc run` again."
+            )
+        table = _completed(self._load(files, None))
         frame = table.to_pandas(types_mapper=_nullable)
         if self._folder.analysis.exists():
             analysis = pd.read_parquet(self._folder.analysis)

@@ -27,7 +27,7 @@ def expanded(sweep: Sweep, folder: Folder) -> Expansion | None:
 
 def _votes(refine: Refine, steps: int, folder: Folder) -> dict[str, bool | None]:
     """By run_id of the ended runs, whether the boundary's condition holds; None if it failed."""
-    if not folder.runs.is_dir():
+    if not folder.has_runs:
         return {}
     runs = Results(folder).runs
     has_all = runs["status"].isin(["done", "diverged"]) & (runs["steps_done"] >= steps)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from analysis.curves import floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.samples import of_sample
-from analysis.evidence.windows import floats
 from analysis.generalization import accuracy_at_loss
 
 COLLAPSE = "middle_cos_between_peak"

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.curves import WINDOW
+from analysis.curves import WINDOW, floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.samples import by_seed, of_sample, sign_p
-from analysis.evidence.windows import floats, middle_curves
+from analysis.evidence.windows import middle_curves
 from analysis.leadlag import lead_lag
 
 PHASES = 2.0  # curves count until this many times the plateau's length

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from analysis.curves import floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.counts import share
 from analysis.evidence.samples import by_seed, of_sample
-from analysis.evidence.windows import END, floats
+from analysis.evidence.windows import END
 from analysis.ordering import delta, longer
 from analysis.remaining import waiting_seeds
 from analysis.survival import Survival, kaplan_meier, stratified_logrank, times

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from analysis.curves import last_until
+from analysis.curves import floats, last_until
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.samples import by_seed, of_sample
-from analysis.evidence.windows import floats, median
+from analysis.evidence.windows import median
 from analysis.looks import looks
 
 

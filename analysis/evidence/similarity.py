@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from analysis.curves import floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.samples import by_seed, equivalence_p, of_sample
-from analysis.evidence.windows import END, ends, floats, median, middle_curves, unfinished
+from analysis.evidence.windows import END, ends, median, middle_curves, unfinished
 
 
 def rise(cells: Cells, column: str, no_effect: float = 0.0, end: str = END) -> Evidence:

@@ -9,10 +9,9 @@ import scipy.stats
 from lifelines import LogNormalAFTFitter
 from lifelines.exceptions import ConvergenceError, ConvergenceWarning, StatisticalWarning
 
-from analysis.curves import Floats
+from analysis.curves import Floats, floats
 from analysis.evidence import Cells, Evidence
 from analysis.evidence.lengths import describe
-from analysis.evidence.windows import floats
 from analysis.ordering import RESAMPLES, resampled, trend_p
 from analysis.survival import kaplan_meier, times
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.curves import Floats, last_until, matrix, middle_layer, smooth
+from analysis.curves import Floats, floats, last_until, matrix, middle_layer, smooth
 from analysis.evidence import Cells
 from tfc_jax.errors import InputError
 
@@ -72,11 +72,6 @@ def median(values: Floats) -> float:
     """Median of the finite values; NaN if there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else float("nan")
-
-
-def floats(runs: pd.DataFrame, column: str) -> Floats:
-    """One column of the runs as floats, null as NaN."""
-    return runs[column].to_numpy(dtype=float, na_value=np.nan)
 
 
 def ends(runs: pd.DataFrame, end: str = END) -> Floats:
