@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -57,7 +57,7 @@ def execute(
     """Trains every task; returns when all are finished, failed, or stopped.
 
     Args:
-      tasks: in the order in which workers take them.
+      tasks: workers take them in this order, but go on with a program that they have compiled.
       on_event: called in this thread with `started`, `step`, `finished`, `stopped`, `failed`.
       interrupt: watched all the time.
     """
@@ -69,6 +69,22 @@ def execute(
         pool.serve()
     finally:
         pool.end()
+
+
+def next_task(tasks: Sequence[Task], program: str, taken: Container[str]) -> Task:
+    """Returns the first task of a worker's own program, else of one that no worker took yet.
+
+    Two workers that begin a program together both compile it; one that comes to it later finds it
+    in the compilation cache.
+
+    Args:
+      tasks: that wait; at least one.
+      program: that the worker has compiled, "" if none.
+      taken: programs that any worker took.
+    """
+    own = [task for task in tasks if task.program == program]
+    new = [task for task in tasks if task.program not in taken]
+    return (own or new or tasks)[0]
 
 
 def worker_environment(platform: str, device: int | str) -> dict[str, str]:
@@ -90,6 +106,7 @@ class _Worker:
     process: subprocess.Popen[str]
     environment: dict[str, str]
     task: Task | None = None
+    program: str = ""
     stopping: bool = False
 
     def send(self, line: str) -> None:
@@ -107,6 +124,7 @@ class _Pool:
     on_event: OnEvent
     interrupt: Interrupt
     workers: list[_Worker] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)  # programs
     events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
 
     def start(self, environment: dict[str, str]) -> None:
@@ -176,8 +194,11 @@ class _Pool:
 
     def _give_task(self, worker: _Worker) -> None:
         wanted = self.tasks and not self.interrupt.level
-        worker.task = self.tasks.popleft() if wanted else None
+        worker.task = next_task(self.tasks, worker.program, self.taken) if wanted else None
         if worker.task is not None:
+            self.tasks.remove(worker.task)
+            worker.program = worker.task.program
+            self.taken.add(worker.program)
             worker.send(worker.task.to_json())
 
     def _ask_to_stop(self) -> None:
