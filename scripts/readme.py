@@ -28,8 +28,9 @@ def claims_section(claims: pd.DataFrame, day: date) -> str:
     """The verdicts of the default profile, with their date and the runs they rest on."""
     counts = claims["verdict"].value_counts()
     words = ", ".join(f"{count} {word}" for word, count in counts.items())
-    head = f"Default profile, {day:%d %B %Y}: {words}. Of a claim with several parts, the weakest\nis shown.\n\n"
-    return head + markdown_table(claims)
+    head = f"Default profile, {day:%d %B %Y}: {words}."
+    note = "Of a claim with several parts, the weakest\nis shown.\n\n"
+    return f"{head} {note}{markdown_table(claims)}"
 
 
 def replaced(text: str, name: str, content: str) -> str:
