@@ -134,7 +134,14 @@ class Builder:
         return name in self._state["figures"] and all(file.exists() for file in files)
 
     def claims(self) -> Outcome:
-        """Judges all claims if anything that they rest on changed, and writes their table."""
+        """Judges all claims if anything that they rest on changed, and writes their table.
+
+        Without any results what was judged before stays.
+        """
+        if self._stays(CLAIMS):
+            return Outcome(
+                "claims", "not judged: there are no results; earlier verdicts stay", False
+            )
         mark = drawing.fingerprint(drawing.shared_code(), self._sweeps.data(self._all_sweeps))
         path = self._out / CLAIMS
         changed = not path.exists() or self._state["claims"] != mark
@@ -147,8 +154,14 @@ class Builder:
         complete = all(map(self._sweeps.there, claim_sweeps(self._claims)))
         return Outcome("claims", line, complete)
 
+    def _stays(self, file: str) -> bool:
+        """Whether a file is there and no results are, by which it could be made anew."""
+        return not self._all_sweeps and (self._out / file).exists()
+
     def page(self) -> None:
         """Writes report.html, without figures that are out of date, if anything on it changed."""
+        if self._stays(PAGE):
+            return
         shown = [name for name in figure_names() if self._is_current(name)]
         mark = self._page_mark(shown)
         path = self._out / PAGE

@@ -193,7 +193,10 @@ def _detail(judged: _Judged, weakest_name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints and writes the table; 0, or 1 if results of a sweep are missing, 2 on bad input."""
+    """Prints and writes the table; 0, or 1 if results of a sweep are missing, 2 on bad input.
+
+    Without any results a table that is there stays.
+    """
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--out", type=Path, help="default: figures, figures/paper, ...")
@@ -210,7 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     out = given.out or profile.out
     out.mkdir(parents=True, exist_ok=True)
-    write_claims(frame, out / CLAIMS)
+    if there or not (out / CLAIMS).exists():  # a mistyped --results must not replace verdicts
+        write_claims(frame, out / CLAIMS)
     print_table(frame)
     return 0 if set(claim_sweeps(claims)) == set(there) else 1
 

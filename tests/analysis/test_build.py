@@ -351,3 +351,12 @@ def test_the_page_keeps_figures_that_were_drawn_before(
     page = (out / "report.html").read_text()
     assert page.count("<img") == 2
     assert results_page(figure_results["operations"]).count("<img") == 2
+
+
+def test_a_build_without_any_results_leaves_verdicts_and_page_alone(
+    root: Path, out: Path, tmp_path: Path
+) -> None:
+    run(root, out, "depth")
+    made = {file: (out / file).read_bytes() for file in ("claims.parquet", "report.html")}
+    assert run(tmp_path / "mistyped", out, "depth") == 1
+    assert {file: (out / file).read_bytes() for file in made} == made

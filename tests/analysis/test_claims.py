@@ -209,3 +209,13 @@ def test_any_small_result_can_be_judged(
     assert set(frame["verdict"]) <= set(VERDICTS)
     assert set(frame["verdict"]) == {"INCONCLUSIVE", NOT_JUDGED}
     assert frame["rehearsal"].sum() > 10
+
+
+def test_a_mistyped_folder_of_results_replaces_no_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "claims.parquet"
+    kept.write_text("judged before")
+    assert main(["--results", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 1
+    assert kept.read_text() == "judged before"
+    assert "NOT JUDGED" in capsys.readouterr().out
