@@ -95,6 +95,7 @@ def _settle(figure: Figure) -> None:
     """
     if figure.get_layout_engine() is None:
         return
+    figure.set_dpi(_RULES["savefig.dpi"])  # letters have other widths at other resolutions
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
