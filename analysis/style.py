@@ -42,7 +42,7 @@ _SIZES = {
     "legend.fontsize": 9.5,
     "legend.title_fontsize": 9.5,
 }
-_RULES = {
+_RULES: dict[str, Any] = {
     "axes.edgecolor": "0.3",
     "axes.grid": True,
     "axes.titlelocation": "left",
