@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tfc_jax.sampling import BATCHES, LABELS, WEIGHTS, Data, batch_indices, noisy_labels, stream
+from tfc_jax.sampling import (
+    BATCHES,
+    LABELS,
+    WEIGHTS,
+    Data,
+    batch_indices,
+    noisy_labels,
+    stable_order,
+    stream,
+)
 
 N, B = 23, 5  # 4 batches an epoch, 3 samples left out
 PER_EPOCH = N // B
@@ -40,6 +49,14 @@ def test_batches_do_not_depend_on_where_a_chunk_starts_and_ends(n_steps: int) ->
     part = partial(batch_indices, jnp.uint32(7), n_steps=n_steps, n=N, batch_size=B)
     for start, found in enumerate(np.asarray(jax.jit(jax.vmap(part))(starts))):
         assert np.array_equal(found, indices(7)[start : start + n_steps])
+
+
+def test_an_order_is_that_of_a_stable_sort_of_all_32_bits() -> None:
+    largest = 2**32 - 1
+    bits = np.array([[5, largest, 0, 5, 2**31, largest, 0], [7, 7, 7, 1, 1, 1, 0]], np.uint32)
+    found = jax.jit(jax.vmap(stable_order))(bits)
+    assert found.dtype == jnp.int32
+    assert np.array_equal(found, np.argsort(bits, axis=1, kind="stable"))
 
 
 def test_a_batch_may_be_the_whole_data_set() -> None:

@@ -64,14 +64,28 @@ def batch_indices(seed: Array, start: Array, n_steps: int, n: int, batch_size: i
     key = stream(seed, BATCHES)
 
     def add_epoch(i: Array, batches: Array) -> Array:
-        order = jnp.argsort(jax.random.bits(jax.random.fold_in(key, first_epoch + i), (n,)))
-        rows = order[: per_epoch * batch_size].astype(jnp.int32).reshape(per_epoch, batch_size)
+        order = stable_order(jax.random.bits(jax.random.fold_in(key, first_epoch + i), (n,)))
+        rows = order[: per_epoch * batch_size].reshape(per_epoch, batch_size)
         return jax.lax.dynamic_update_index_in_dim(batches, rows, i, axis=0)
 
     batches = jnp.zeros((most_epochs, per_epoch, batch_size), jnp.int32)
     batches = jax.lax.fori_loop(0, n_epochs, add_epoch, batches)  # sorts no epoch in vain
     offset = start - first_epoch * per_epoch
     return jax.lax.dynamic_slice_in_dim(batches.reshape(-1, batch_size), offset, n_steps)
+
+
+def stable_order(bits_N: Array) -> Array:
+    """Returns the int32 permutation that sorts 32-bit numbers, equal ones in their order: (N,).
+
+    Each number is sorted as the upper half of one of 64 bits whose lower half is its place. One
+    sort of such numbers takes a tenth of the time that XLA:CPU takes for `jnp.argsort`, which
+    compares pairs.
+    """
+    with jax.enable_x64(True):
+        place_N = jax.lax.iota(jnp.uint64, bits_N.shape[0])
+        upper_N = jax.lax.convert_element_type(bits_N, jnp.uint64) << jnp.uint64(32)
+        sorted_N = jax.lax.sort(upper_N | place_N, is_stable=False)
+        return jax.lax.convert_element_type(sorted_N & jnp.uint64(2**32 - 1), jnp.int32)
 
 
 def noisy_labels(seed: Array, y: Array, label_noise: Array, n_classes: int) -> Array:
