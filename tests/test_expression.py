@@ -311,3 +311,27 @@ def test_a_column_of_several_kinds_is_refused() -> None:
 def test_a_column_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="there is no column width"):
         parse("depth < width", NAMES).mask(pd.DataFrame({"depth": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("depth > 5", [{"depth"}]),
+        ("depth > 5 and seed < 4", [{"depth"}, {"seed"}]),
+        ("(depth > 5 and seed < 4) and true", [{"depth"}, {"seed"}, set()]),
+        ("depth > 5 and (seed < 4 or depth == 7)", [{"depth"}, {"seed", "depth"}]),
+        ("not (depth > 5 and seed < 4)", [{"depth", "seed"}]),
+        ("depth > 5 or seed < 4 and true", [{"depth", "seed"}]),
+    ],
+)
+def test_conjuncts_hold_together_where_the_expression_does(
+    text: str, named: list[set[str]]
+) -> None:
+    parsed = parse(text, {"depth", "seed"})
+    assert [set(part.names) for part in parsed.conjuncts] == named
+    depth, seed = np.meshgrid(np.arange(4, 9), np.arange(6))
+    frame = {"depth": depth, "seed": seed}
+    together = np.ones(depth.shape, bool)
+    for part in parsed.conjuncts:
+        together &= part.mask(frame)
+    np.testing.assert_array_equal(together, parsed.mask(frame))

@@ -68,6 +68,7 @@ class Expression:
     text: str
     names: frozenset[str]
     _condition: _Condition
+    conjuncts: tuple["Expression", ...] = ()  # the condition is that all of these hold
 
     def matches(self, row: Mapping[str, object] | Getter) -> bool:
         """Whether the condition holds for one row: a mapping, or a function of the name."""
@@ -106,7 +107,8 @@ def parse(text: str, names: Collection[str] | Mapping[str, Kind]) -> Expression:
     reader = _Reader(text, names)
     tree = reader.tree()
     used = reader.used_names(tree)
-    return Expression(text, used, reader.condition(tree))
+    parts = [Expression(text, _names(p), reader.condition(p)) for p in _conjuncts(tree)]
+    return Expression(text, used, reader.condition(tree), tuple(parts))
 
 
 class _Reader:
@@ -131,18 +133,18 @@ class _Reader:
         return tree
 
     def used_names(self, tree: ast.expr) -> frozenset[str]:
-        used = {n.id: n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id not in _WORDS}
+        used = _names(tree)
         unknown = [
             f"in {_quoted(self.text)}: unknown name '{name}'.{nearest(name, self.names)}"
             f' Names: {", ".join(sorted(self.names))}. Text needs quotes: "{name}".'
-            for name in used
+            for name in sorted(used)
             if name not in self.names
         ]
         if unknown:
             raise InputError(unknown)
         if not used:
             self._refuse("it names nothing, so it is the same for every row. Compare a name")
-        return frozenset(used)
+        return used
 
     def condition(self, node: ast.expr) -> _Condition:
         match node:
@@ -257,6 +259,18 @@ def _is_comparable(number: float) -> bool:
     if isinstance(number, int):
         return abs(number) < INT64_END
     return number == 0 or FLOAT32_MIN <= abs(number) <= FLOAT32_MAX
+
+
+def _names(tree: ast.expr) -> frozenset[str]:
+    found = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return frozenset(name for name in found if name not in _WORDS)
+
+
+def _conjuncts(tree: ast.expr) -> list[ast.expr]:
+    """The operands of the outermost `and`, which alone need each be looked at where they can be."""
+    if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+        return [part for value in tree.values for part in _conjuncts(value)]
+    return [tree]
 
 
 def _depth(node: ast.AST) -> int:
