@@ -73,6 +73,8 @@ _KINDS: dict[str, Kind] = {"i": "number", "u": "number", "f": "number", "b": "tr
 
 def as_column(name: str, raw: object) -> Column:
     """Returns an array of one kind, whatever the frame keeps it in."""
+    if isinstance(raw, Column):
+        return raw
     array = np.asarray(raw)
     if array.dtype.kind == "f":
         return Column("number", array, np.isnan(array))

@@ -100,3 +100,12 @@ def first_step(part: Path) -> int:
     if match is None:
         raise ValueError(f"{part} is not named like a part of a table.")
     return int(match["first"])
+
+
+def steps_of(part: Path) -> tuple[int, int] | None:
+    """The least and the greatest step that a part can hold, by its name; None if it says none.
+
+    A probe is dated by the steps done, so the greatest is that after the last update.
+    """
+    match = _PART.fullmatch(part.name)
+    return (int(match["first"]), int(match["stop"])) if match else None
