@@ -11,7 +11,16 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from tests.sweeps import PACK, RECORD, RUNS, fake_plugins, make_chunk, make_probe, train_fake_pack
+from tests.sweeps import (
+    PACK,
+    RECORD,
+    RUNS,
+    fake_plugins,
+    make_chunk,
+    make_probe,
+    train_fake_pack,
+    value,
+)
 from tfc_jax.chunk import Chunk
 from tfc_jax.layout import Folder
 from tfc_jax.schema import Column, result_columns
@@ -196,6 +205,32 @@ def test_a_flipped_byte_in_a_page_is_detected(finished: Path) -> None:
     part.write_bytes(raw)
     with pytest.raises(OSError, match="CRC"):
         pq.read_table(part, page_checksum_verification=True)
+
+
+def test_row_groups_say_which_runs_and_steps_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfc_jax.tables.ROW_GROUP", 10)
+    write_parquet(tables((0, 20))["steps"], tmp_path / "part")
+    file = pq.ParquetFile(tmp_path / "part").metadata
+    found = []
+    for group in map(file.row_group, range(file.num_row_groups)):
+        run, step = group.column(0).statistics, group.column(1).statistics
+        found.append((run.min, run.max, step.min, step.max))
+        assert not group.column(2).is_stats_set
+    assert found == [(i, i, *steps) for i in IDS for steps in ((0, 9), (10, 19))]
+
+
+def test_metrics_of_every_step_are_stored_without_a_null() -> None:
+    chunks = [every_step_measured(*span) for span in ((0, 4), (4, 9))]
+    steps = group_tables(chunks, IDS, result_columns(RECORD), None)["steps"]
+    assert steps["norm"].null_count == 0
+    lane = np.repeat(np.arange(3), 9)
+    assert steps["norm"].to_pylist() == value(lane, np.tile(np.arange(9), 3), 7).tolist()
+
+
+def every_step_measured(start: int, stop: int) -> Chunk:
+    return make_chunk(start, stop, record=replace(RECORD, every=1))
 
 
 def test_writing_the_same_rows_again_gives_the_same_bytes(tmp_path: Path) -> None:

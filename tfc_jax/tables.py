@@ -1,7 +1,7 @@
 """Chunks of arrays -> Arrow tables -> Parquet files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from tfc_jax.chunk import Chunk
 from tfc_jax.schema import FIRST_INDEX, KEY_COLUMNS, PROBE_TABLES, Column, arrow_schema
 
 Tables = dict[str, pa.Table]
+# Rows are sorted by run, then step: readers leave out groups by the statistics of both.
+ROW_GROUP = 2**17
 
 
 def group_tables(
@@ -49,11 +51,18 @@ def group_tables(
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Writes one file: zstd, floats split by byte, page checksums on."""
-    floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
-    dictionary = [f.name for f in table.schema if pa.types.is_string(f.type)]
-    integers = [f.name for f in table.schema if pa.types.is_integer(f.type)]
-    options: dict[str, Any] = {
+    """Writes one file: zstd, floats split by byte, page checksums on, statistics of keys."""
+    with pq.ParquetWriter(path, table.schema, **parquet_options(table.schema)) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        writer.add_key_value_metadata(table.schema.metadata or {})
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """Returns the settings of a file of this schema, as pyarrow takes them."""
+    floats = [f.name for f in schema if pa.types.is_floating(f.type)]
+    dictionary = [f.name for f in schema if pa.types.is_string(f.type)]
+    integers = [f.name for f in schema if pa.types.is_integer(f.type)]
+    return {
         "compression": "zstd",
         "use_dictionary": dictionary,
         "column_encoding": {
@@ -61,11 +70,9 @@ def write_parquet(table: pa.Table, path: Path) -> None:
             **dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
         },
         "write_page_checksum": True,
+        "write_statistics": dictionary + integers,  # of a float they exclude hardly any rows
         "store_schema": False,  # plain types in every reader; the dictionary is an encoding
     }
-    with pq.ParquetWriter(path, table.schema, **options) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata(table.schema.metadata or {})
 
 
 def _check_declared(
@@ -81,7 +88,14 @@ def _check_declared(
 
 def _joined(chunks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Concatenates each column along the axis of steps; masks stay."""
-    return {name: np.ma.concatenate([c[name] for c in chunks], axis=1) for name in chunks[0]}
+    return {name: _concatenated([c[name] for c in chunks]) for name in chunks[0]}
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Joins (R, steps, ...) along the steps; a mask is made only where there is one."""
+    is_masked = any(np.ma.isMaskedArray(a) for a in arrays)
+    join: Callable[..., np.ndarray] = np.ma.concatenate if is_masked else np.concatenate
+    return join(arrays, axis=1)
 
 
 def _steps(
@@ -96,7 +110,9 @@ def _steps(
     unmeasured = ~np.isin(steps, measured)
     values: dict[str, Any] = dict(every_step)
     for column in columns:
-        if column.name in at_measured and len(measured):
+        if column.name in at_measured and not unmeasured.any():
+            values[column.name] = at_measured[column.name]
+        elif column.name in at_measured and len(measured):
             wide = np.full((n_runs, n_steps), np.nan, np.float32)
             wide[:, ~unmeasured] = at_measured[column.name]
             mask = np.broadcast_to(unmeasured, wide.shape).ravel()
@@ -113,7 +129,7 @@ def _probed(
     at += [(c.span.stop, c.probe) for c in chunks if c.probe is not None]
     names = at[0][1] if at else ()
     values: dict[str, np.ndarray] = {
-        name: np.ma.stack([row[name] for _, row in at], axis=1) for name in names
+        name: _concatenated([row[name][:, None] for _, row in at]) for name in names
     }
     return np.array([step for step, _ in at], np.int32), values
 
@@ -153,7 +169,7 @@ def _array(field: pa.Field, values: Mapping[str, Any], n: int) -> pa.Array:
     if field.name not in values:
         return pa.nulls(n, field.type)
     value = values[field.name]
-    flat = value if isinstance(value, pa.Array) else pa.array(np.ma.ravel(value))
+    flat = value if isinstance(value, pa.Array) else pa.array(value.ravel())
     return flat.cast(field.type)
 
 
