@@ -20,6 +20,13 @@ def floats(table: pd.DataFrame, column: str) -> Floats:
     return table[column].to_numpy(dtype=float, na_value=np.nan)
 
 
+def places(column: pd.Series, run_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Returns each row's place in `run_ids`, (N,); -1 for other runs. No row becomes a `str`."""
+    code_N, found = pd.factorize(column)
+    place: npt.NDArray[np.int64] = pd.Index(run_ids).get_indexer(found.astype(object))
+    return np.append(place, -1)[code_N]
+
+
 def matrix(frame: pd.DataFrame, column: str, run_ids: Sequence[str]) -> tuple[Floats, Floats]:
     """Turns one column of a long table into a matrix.
 
@@ -29,7 +36,7 @@ def matrix(frame: pd.DataFrame, column: str, run_ids: Sequence[str]) -> tuple[Fl
     Returns:
       steps_M, all steps of these runs, ascending; values_RxM, NaN where a run has no row or null.
     """
-    row = pd.Index(run_ids).get_indexer(frame["run_id"].astype(object))
+    row = places(frame["run_id"], run_ids)
     kept = row >= 0
     step = frame["step"].to_numpy(dtype=np.int64)[kept]
     steps_M, position = np.unique(step, return_inverse=True)

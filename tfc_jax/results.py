@@ -145,12 +145,12 @@ class Results:
         self._check(config, list(self.runs.columns))
         rows = self._rows(where, wanted, schema)
         table = rows.read(self._parts(name, rows.wanted))
-        run_N = _indices(table["run_id"])
         frame = table.drop_columns(["run_id"]).to_pandas(types_mapper=_nullable)
         frame.insert(0, "run_id", _texts(table["run_id"]))
-        for column in dict.fromkeys(config):
-            if column not in wanted:
-                frame[column] = self.runs[column].array.take(run_N)
+        joined = [column for column in dict.fromkeys(config) if column not in wanted]
+        run_N = _indices(table["run_id"]) if joined else None
+        for column in joined:
+            frame[column] = self.runs[column].array.take(run_N)
         return frame
 
     def _rows(self, where: str | None, columns: list[str], schema: Sequence[str]) -> Rows:

@@ -84,8 +84,8 @@ class Rows:
         return all(condition.mask({STEP: steps}).any() for condition in of_step)
 
     def _wants_between(self, first: str, last: str) -> bool:
-        low, high = np.searchsorted(self._wanted, [first, last])
-        return bool(low < high or (low < len(self._wanted) and self._wanted[low] == last))
+        low = np.searchsorted(self._wanted, first, side="left")
+        return bool(low < np.searchsorted(self._wanted, last, side="right"))
 
     def _numbers(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Each row's place in `run_ids`, -1 for a run that is not there, int32."""

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.curves import WINDOW, Floats, middle_layer, smooth
+from analysis.curves import WINDOW, Floats, middle_layer, places, smooth
 from analysis.report.detail import Detail, Extent, evenly
 from analysis.report.embed import numbers
 from analysis.report.metrics import TABLES, Metric, recorded
@@ -117,7 +117,7 @@ class Cube:
     def __init__(
         self, frame: pd.DataFrame, metrics: Sequence[Metric], run_ids: Sequence[str], depth: int
     ) -> None:
-        run_N = pd.Index(run_ids).get_indexer(frame["run_id"].astype(object))
+        run_N = places(frame["run_id"], run_ids)
         self._frame = frame[run_N >= 0]
         self._run_N = run_N[run_N >= 0]
         self._row = {run_id: i for i, run_id in enumerate(run_ids)}

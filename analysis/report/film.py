@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.curves import Floats, middle_layer
+from analysis.curves import Floats, middle_layer, places
 from analysis.report.curves import quartiles, spread
 from analysis.report.detail import BYTES
 from analysis.report.embed import numbers
@@ -101,7 +101,7 @@ def _values(
     pair_KxK[upper] = np.arange(len(upper[0]))
     own = frame[frame["run_id"].isin(run_ids) & frame["step"].isin(steps_M)]
     index = (
-        pd.Index(run_ids).get_indexer(own["run_id"].astype(object)),
+        places(own["run_id"], run_ids),
         np.searchsorted(steps_M, own["step"].to_numpy(dtype=np.int64)),
         own["layer"].to_numpy(dtype=int) - 1,
         pair_KxK[own["class_a"].to_numpy(dtype=int), own["class_b"].to_numpy(dtype=int)],

@@ -1,10 +1,12 @@
 """Matrices and smoothing."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.curves import floats, matrix, middle_layer, smooth, thin
+from analysis.curves import floats, matrix, middle_layer, places, smooth, thin
 
 
 @pytest.mark.parametrize(("depth", "middle"), [(1, 1), (2, 1), (5, 3), (8, 4), (9, 5)])
@@ -19,6 +21,13 @@ def test_a_matrix_has_the_wanted_runs_in_the_wanted_order() -> None:
     steps_M, values_RxM = matrix(frame, "loss", ["b", "a"])
     assert steps_M.tolist() == [0, 5]
     np.testing.assert_array_equal(values_RxM, [[3.0, np.nan], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("dtype", [object, "category", pd.StringDtype("pyarrow", na_value=np.nan)])
+def test_rows_have_the_place_of_their_run_whatever_texts_are_kept_in(dtype: Any) -> None:
+    ids = pd.Series(["b", "c", "a", "b", None], dtype=dtype)
+    assert places(ids, ["a", "b"]).tolist() == [1, -1, 0, 1, -1]
+    assert places(ids[:0], ["a", "b"]).tolist() == []
 
 
 def test_a_matrix_shows_null_as_nan() -> None:
