@@ -58,6 +58,7 @@ class PackStore:
       runs: the real lanes.
       facts: columns of the runs table that are the same for all commits, by name, each one value
         or one per run.
+      pending_bytes: size of the arrays that wait for a commit.
     """
 
     folder: Folder
@@ -65,6 +66,7 @@ class PackStore:
     runs: tuple[Run, ...]
     record: Record
     facts: Mapping[str, Any]
+    pending_bytes: int = field(default=0, init=False)
     _chunks: list[Chunk] = field(default_factory=list)
     _first_probe: dict[str, np.ndarray] | None = None
     _final: dict[str, np.ndarray] = field(default_factory=dict)
@@ -97,15 +99,11 @@ class PackStore:
     def add(self, chunk: Chunk) -> None:
         """Takes a chunk into the group that the next commit writes."""
         self._chunks.append(chunk)
+        groups = (chunk.every_step, chunk.measured, chunk.probe or {})
+        self.pending_bytes += sum(a.nbytes for columns in groups for a in columns.values())
         last = {name: a[:, -1] for name, a in chunk.every_step.items()}
         probed = {name: a for name, a in (chunk.probe or {}).items() if a.ndim == 1}  # per run
         self._final |= {n: last[n] for n in ("loss", "accuracy") if n in last} | probed
-
-    @property
-    def pending_bytes(self) -> int:
-        """Size of the arrays that wait for a commit."""
-        groups = (a for c in self._chunks for a in (c.every_step, c.measured, c.probe or {}))
-        return sum(array.nbytes for columns in groups for array in columns.values())
 
     def commit(self, state: dict[str, np.ndarray], wall_s: float, status: str) -> None:
         """Makes all chunks since the last commit durable and visible.
@@ -124,7 +122,7 @@ class PackStore:
         if status == "done":  # first, since nobody comes back to a pack whose rows say so
             self.write_params(state)
         self.write_runs(status, stop, wall_s)
-        self._chunks, self._first_probe = [], None
+        self._chunks, self._first_probe, self.pending_bytes = [], None, 0
         kept = 1 if status == "done" else KEPT_CHECKPOINTS
         for old in self.folder.checkpoints_of(self.pack)[kept:]:
             old.unlink()
