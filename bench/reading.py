@@ -6,7 +6,6 @@ compared with the memory of the frame. The first half of the steps has as many r
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -122,21 +121,19 @@ def measured(path: Path, arguments: dict[str, Any]) -> dict[str, float]:
 def read(path: str, arguments: dict[str, Any]) -> dict[str, float]:
     results = open_results(path)
     results.layers(where="run_id == 'none'", columns=[])  # imports and pools are there
-    before = _resident_bytes()
+    before = _status_bytes("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
     frame = results.layers(**arguments)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    size = int(frame.memory_usage(deep=True).sum())
-    peak = _peak_bytes() - before
+    size = int(frame.memory_usage().sum())  # texts of Arrow included
+    peak = _status_bytes("VmHWM") - before
     return {"rows": len(frame), "wall_s": wall, "cpu_s": cpu, "frame": size, "peak": peak}
 
 
-def _resident_bytes() -> int:
-    return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
-
-
-def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _status_bytes(field: str) -> int:
+    """VmRSS, memory now, or VmHWM, its peak; not ru_maxrss, which a parent hands down (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 if __name__ == "__main__":
