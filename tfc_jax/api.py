@@ -28,7 +28,8 @@ def run(
       out: results folder; default `results/<name>`.
       workers: processes; None means one per device, 0 trains in this process (bit-exact only if
         JAX starts here with one thread).
-      pack_width, schedule: override the defaults for packs that have not started.
+      pack_width, schedule: of packs that have not started; stored in the results folder for later
+        launches. None means what is stored, else the default.
     Raises:
       InputError: before anything is written or compiled.
     """

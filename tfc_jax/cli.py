@@ -113,19 +113,20 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what would run: programs, packs, memory, time, disk. Runs nothing."""
-    from tfc_jax import devices, estimate
+    from tfc_jax import choices, devices, estimate
     from tfc_jax.launch import plan_sweep
 
     loaded = _load_all([sweep], set_, filter_, limit)[0]
     options = _options(pack_width, schedule, max_memory, workers)
-    found = devices.find()
-    planned = plan_sweep(loaded, _folder(loaded, out), options, found)
+    folder, found = _folder(loaded, out), devices.find()
+    planned = plan_sweep(loaded, folder, options, found)
     rows = estimate.program_rows(planned, workers or len(found.ids), measure=measure)
     if as_json:
         typer.echo(json.dumps(rows))
         return
     print_table(list(rows[0]), [row.values() for row in rows])
     typer.echo(estimate.summary(planned, workers or len(found.ids)))
+    typer.echo(choices.origin(folder, found.platform, options.choice))
 
 
 @app.command()
@@ -189,7 +190,7 @@ def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -
         _options(workers=workers),
         retry=True,
         given={name: flags[name] for name in ("set", "filter", "limit")},
-        **{n: flags[n] for n in ("pack_width", "schedule", "max_memory", "deterministic")},
+        **{name: flags[name] for name in ("max_memory", "deterministic")},
     )
     _train([(sweep, folder)], options, quiet)
 
@@ -329,7 +330,7 @@ def _train(
     """Plans all sweeps before the first one trains, so that bad input is refused at once."""
     from rich.console import Console
 
-    from tfc_jax import devices
+    from tfc_jax import choices, devices
     from tfc_jax.launch import launch, plan_sweep, prepare_process
     from tfc_jax.progress import Display
 
@@ -340,6 +341,8 @@ def _train(
     code = 0
     with interruptible() as interrupt:
         for sweep, folder in sweeps:
+            if folder.schedules.exists() and not options.fresh and not quiet:
+                typer.echo(choices.origin(folder, found.platform, options.choice), err=True)
             with Display(Console(stderr=True), quiet, verbose) as display:
                 counts = launch(sweep, folder, options, found, display, interrupt)
             known = ("done", "diverged", "running", "failed", "pending")

@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import pandas as pd
 
-from tfc_jax import manifest, plan, rounds, store
+from tfc_jax import choices, manifest, plan, rounds, store
+from tfc_jax.choices import Choice, Choices
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
@@ -39,7 +40,8 @@ class Options:
 
     Attributes:
       workers: processes; 0 trains in this process, None means one per device.
-      pack_width, schedule: of packs not started yet; None means the default of the platform.
+      pack_width, schedule: of packs not started yet, now and later; None means what is stored in
+        the results folder, else the default of the platform.
       max_memory: bytes per device that a pack may need; None means the platform's budget.
       deterministic: bit-exact kernels on GPUs, slower.
       fail_fast: stop at the first failed pack.
@@ -59,6 +61,11 @@ class Options:
     retry: bool = False
     commit_seconds: float = COMMIT_SECONDS
     given: Mapping[str, Any] | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """What the flags say of new packs."""
+        return Choice(self.schedule, self.pack_width)
 
 
 def prepare_process(options: Options, found: Devices) -> None:
@@ -85,6 +92,7 @@ def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -
         started=[] if options.fresh else list(started_packs(folder)),
         width=options.pack_width,
         schedule=options.schedule,
+        stored=Choices() if options.fresh else choices.stored(folder, found.platform),
         max_memory=options.max_memory,
     )
     if options.retry:
@@ -117,6 +125,7 @@ def launch(
             _clear(folder)
         planned = plan_sweep(sweep, folder, options, found)  # others may have written until now
         store.create(folder, sweep.record)
+        _store_choice(folder, found.platform, options)
         trains = bool(planned.unfinished)
         manifest.write(folder, sweep, found, _flags(options), trains=trains)
         log = _Log(folder)
@@ -133,6 +142,12 @@ def launch(
         _store_cells(sweep, folder)
         log.write({"event": "ended"})
     return count_by_status(sweep, folder)
+
+
+def _store_choice(folder: Folder, platform: str, options: Options) -> None:
+    """Keeps what the flags say for packs that a later launch starts."""
+    known = choices.stored(folder, platform)
+    choices.store(folder, platform, known.overridden(options.choice))
 
 
 def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:
@@ -366,9 +381,9 @@ def _check_ours(folder: Folder) -> None:
     """Refuses to delete what is not ours, for `--fresh`.
 
     Raises:
-      InputError: the folder is not empty and holds no manifest of ours.
+      InputError: the folder holds more than a stored choice of schedules, and no manifest of ours.
     """
-    if _contents(folder) and manifest.read(folder) is None:
+    if set(_contents(folder)) - {folder.schedules} and manifest.read(folder) is None:
         raise InputError(
             f"{folder.root}: --fresh deletes results, but this folder has no manifest.json. "
             f"Delete it yourself, or give another --out."

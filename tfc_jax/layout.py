@@ -24,6 +24,11 @@ class Folder:
         return self.root / "manifest.json"
 
     @property
+    def schedules(self) -> Path:
+        """Schedule and pack width of packs that have not started, where they were chosen."""
+        return self.root / "schedules.json"
+
+    @property
     def log(self) -> Path:
         """One JSON object per event."""
         return self.root / "log.jsonl"

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tfc_jax import data, registry
+from tfc_jax.choices import Choice, Choices
 from tfc_jax.config import Sweep
 from tfc_jax.data import Dataset
 from tfc_jax.errors import InputError
@@ -64,6 +65,7 @@ def make_plan(
     started: Sequence[StartedPack] = (),
     width: int | None = None,
     schedule: Schedule | None = None,
+    stored: Choices = Choices(),  # noqa: B008 - frozen
     max_memory: float | None = None,
 ) -> Plan:
     """Keeps the packs that exist and cuts the other runs, in order, into packs.
@@ -72,7 +74,8 @@ def make_plan(
       sweep: the validated sweep.
       platform: `cpu`, `gpu` or `tpu`: chooses the default schedule and memory budget.
       started: packs of earlier launches; those with no run of this sweep are left out.
-      width, schedule: override the defaults for new packs.
+      width, schedule: of new packs; None means what is stored.
+      stored: schedules and widths of new packs; where it has none they take the defaults.
       max_memory: bytes per device that a pack may need.
     Raises:
       InputError: a data set is absent, has changed, or does not fit its runs; a pack needs more
@@ -85,10 +88,12 @@ def make_plan(
     for run_id, run in wanted.items():
         if run_id not in taken:
             missing[program_key(run)].append(run)
+    choices = stored.overridden(Choice(schedule, width))
     for key, runs in missing.items():
-        lanes = width or programs[key].width(sweep.record, platform, max_memory)
+        chosen = choices.of(programs[key].id)
+        lanes = chosen.pack_width or programs[key].width(sweep.record, platform, max_memory)
         packs += [
-            Pack(programs[key], group, lanes, schedule or SCHEDULES[platform])
+            Pack(programs[key], group, lanes, chosen.schedule or SCHEDULES[platform])
             for group in _groups(runs, lanes)
         ]
     plan = Plan(sweep, platform, tuple(packs))
