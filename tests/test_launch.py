@@ -392,17 +392,17 @@ def test_a_launch_that_waited_cuts_what_is_missing_then(
     tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another launch, with another pack width, comes between a plan and its execution."""
-    original = launch._sole_writer
+    original = launch.sole_writer
 
     @contextmanager
     def late(folder: Folder) -> Iterator[int]:
         with monkeypatch.context() as patch:
-            patch.setattr(launch, "_sole_writer", original)
+            patch.setattr(launch, "sole_writer", original)
             train(sweep, folder.root, width=2)
         with original(folder) as lock:
             yield lock
 
-    monkeypatch.setattr(launch, "_sole_writer", late)
+    monkeypatch.setattr(launch, "sole_writer", late)
     assert train(sweep, tmp_path / "out", width=3) == DONE
     assert len(open_results(tmp_path / "out").runs) == 6
     assert len(read_rows(tmp_path / "out" / "steps")) == 6 * 60

@@ -120,7 +120,7 @@ def launch(
     """
     _check_workers(options, found)
     plan_sweep(sweep, folder, options, found)
-    with _sole_writer(folder) as lock:
+    with sole_writer(folder) as lock:
         if options.fresh:
             _clear(folder)
         planned = plan_sweep(sweep, folder, options, found)  # others may have written until now
@@ -253,7 +253,7 @@ def _drop_half_entries(cache: Path) -> None:
 
 
 @contextmanager
-def _sole_writer(folder: Folder) -> Iterator[int]:
+def sole_writer(folder: Folder) -> Iterator[int]:
     """Holds the folder's lock and gives its descriptor, which workers inherit.
 
     The system drops the lock when the launcher and all its workers have ended, however they ended.
