@@ -155,6 +155,17 @@ def loop(lane: int) -> list[dict[str, np.ndarray]]:
 
 
 @on_both
+def test_a_chunk_trained_alone_has_the_bits_of_the_same_chunk_in_a_row(schedule: Schedule) -> None:
+    engine = pack(schedule)
+    first, _ = engine.train(engine.init(), 0, 20, want_carry=lambda _: True)
+    carry, alone = engine.train_chunk(engine.init(), first.span)
+    assert alone.probe is None
+    assert same_bits(alone.every_step, first.every_step)
+    assert same_bits(alone.measured, first.measured)
+    assert same_bits(engine.fetch_carry(carry), first.carry)
+
+
+@on_both
 def test_a_pack_is_what_a_loop_over_steps_gives(schedule: Schedule) -> None:
     found, rows = reference(schedule).of_run(2), loop(2)
     # Sums may be ordered differently from program to program, and training amplifies roundings.

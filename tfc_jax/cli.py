@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,8 +157,7 @@ def run(
 ) -> None:
     """Train what is missing: resumes what is unfinished, skips what is done."""
     loaded = _load_all(sweeps, set_, filter_, limit)
-    if out is not None and len(loaded) > 1:
-        refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
+    _check_one_folder(loaded, out)
     if dry_run:
         for path in sweeps:
             plan(path, set_, filter_, limit, out, pack_width, schedule, max_memory, workers)
@@ -312,6 +312,66 @@ def doctor(as_json: AsJson = False) -> None:
     print_table(headings, rows)
 
 
+@app.command()
+@reports_errors
+def bench(
+    sweeps: SweepPaths,
+    schedules: Annotated[
+        bool, typer.Option("--schedules", help="Compare schedules and pack widths; recommend.")
+    ] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="Store what is recommended, for packs to come.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Time for each candidate, compilation apart.")
+    ] = 3.0,
+    set_: Set = [],  # noqa: B006 - typer copies it
+    filter_: Filter = None,
+    limit: Limit = None,
+    out: Out = None,
+    workers: Workers = None,
+    pack_width: Width = None,
+    schedule: Scheduled = None,
+    max_memory: MaxMemory = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how fast a sweep trains here, and how long it would take.
+
+    Measures three programs at most: the smallest, middle and largest.
+    Each candidate takes a compilation (about 10 s on a CPU) and --seconds.
+    """
+    from tfc_jax import devices
+    from tfc_jax.bench import HEADINGS, announcement, cells, conclusions, measure, rows
+    from tfc_jax.bench import prepare as prepare_bench
+    from tfc_jax.bench import store as store_choice
+
+    loaded = _load_all(sweeps, set_, filter_, limit)
+    _check_one_folder(loaded, out)
+    if store and not schedules:
+        refuse("--store: nothing is compared without --schedules. Give both.")
+    options, found = _options(pack_width, schedule, max_memory, workers), devices.find()
+    benches = [
+        (prepare_bench(sweep, folder, options, found, compare=schedules), folder)
+        for sweep in loaded
+        for folder in [_folder(sweep, out)]
+    ]
+    found_rows = []
+    for prepared, folder in benches:
+        say = partial(typer.echo, err=True) if not quiet else lambda line: None
+        say(announcement(prepared, seconds))
+        measured = measure(prepared, options, found, seconds, say)
+        found_rows += rows(prepared, measured)
+        if not as_json:
+            print_table(HEADINGS, cells(prepared, measured))
+            typer.echo("\n".join(conclusions(prepared, measured)))
+        if store:
+            n = store_choice(prepared, measured, folder)
+            typer.echo(f"{folder.schedules}: stored for {n} programs", err=as_json)
+    if as_json:
+        typer.echo(json.dumps(found_rows))
+
+
 @data_app.command()
 @reports_errors
 def prepare(
@@ -378,6 +438,11 @@ def _load_all(
     if errors:
         raise InputError(errors)
     return sweeps
+
+
+def _check_one_folder(sweeps: "list[Sweep]", out: Path | None) -> None:
+    if out is not None and len(sweeps) > 1:
+        refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
 
 
 def _options(

@@ -77,6 +77,17 @@ class PackEngine:
         if pending is not None:
             yield pending()
 
+    def train_chunk(self, carry: Carry, span: Span) -> tuple[Carry, Chunk]:
+        """Trains one chunk alone, without its probe; waits for its records.
+
+        Args:
+          carry: the state at `span.start`; it is donated, hence gone afterwards.
+        """
+        carry, outputs = self.program.chunk(
+            self._n_lanes, carry, self._hyper, self.data, self._timetable(span)
+        )
+        return carry, self._fetcher(span, outputs, probe=None, carry=None)()
+
     def memory_bytes(self) -> int:
         """Compiles the chunk and returns XLA's count of its arguments, results and temporaries."""
         carry = jax.eval_shape(self.program.init, self._n_lanes, self._hyper)

@@ -179,8 +179,7 @@ def main() -> None:
     """
     events = os.fdopen(os.dup(1), "w")  # libraries that print must not garble the events
     os.dup2(2, 1)
-    if "TFC_CORE" in os.environ and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(os.environ["TFC_CORE"])})
+    pin()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
     stop = threading.Event()
     tasks: queue.Queue[str] = queue.Queue()
@@ -199,6 +198,12 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while (line := tasks.get()).strip() != "stop":
         serve(Task.from_json(line), report, stop.is_set)
+
+
+def pin() -> None:
+    """Keeps this process on the core that its launcher gave it, if any."""
+    if "TFC_CORE" in os.environ and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(os.environ["TFC_CORE"])})
 
 
 def serve(task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
