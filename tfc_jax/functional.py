@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -50,7 +51,7 @@ class Functional:
         tap: Tap = lambda name, value: value,
     ) -> tuple[Array, Tree]:
         """Returns the logits (B, K) and the model state (running statistics) after the pass."""
-        model = nnx.merge(self._graph(), params, model_state, copy=True)
+        model = nnx.merge(_graph(self), params, model_state, copy=True)
         logits = model(self._shaped(x_BxD), tap, train)
         return logits, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
@@ -72,16 +73,7 @@ class Functional:
 
     def zero_taps(self, x_BxD: Array) -> dict[str, Array]:
         """Zeros of the shape and dtype of everything that passes a tap."""
-        shapes: dict[str, jax.ShapeDtypeStruct] = {}
-
-        def tap(name: str, value: Array) -> Array:
-            shapes[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
-            return value
-
-        def forward(x: Array) -> Array:
-            return self._model(_ANY)(self._shaped(x), tap, True)
-
-        jax.eval_shape(forward, x_BxD)
+        shapes = _tap_shapes(self, x_BxD.shape, x_BxD.dtype)
         return {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
 
     @property
@@ -124,9 +116,6 @@ class Functional:
         net, rngs = self.network, nnx.Rngs(params=stream(hyper.seed, purpose))
         return net.architecture.Model(net.run, net.input_shape, net.n_outputs, hyper, rngs)
 
-    def _graph(self) -> nnx.GraphDef:
-        return nnx.split(nnx.eval_shape(lambda: self._model(_ANY)), nnx.Param, ...)[0]
-
 
 def flat(value: Array) -> Array:
     """(B, ...) -> (B, H)."""
@@ -148,3 +137,26 @@ def _replaced(tree: Any, path: Path, leaf: Array) -> Any:
 
 # Where only shapes matter.
 _ANY = Hyper.of(Run())
+
+
+# Both are asked for at every trace, and building a model takes as long as tracing its passes.
+@lru_cache(maxsize=64)
+def _graph(net: Functional) -> nnx.GraphDef:
+    return nnx.split(nnx.eval_shape(lambda: net._model(_ANY)), nnx.Param, ...)[0]
+
+
+@lru_cache(maxsize=64)
+def _tap_shapes(
+    net: Functional, shape: tuple[int, ...], dtype: jnp.dtype
+) -> dict[str, jax.ShapeDtypeStruct]:
+    shapes: dict[str, jax.ShapeDtypeStruct] = {}
+
+    def tap(name: str, value: Array) -> Array:
+        shapes[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
+        return value
+
+    def forward(x: Array) -> Array:
+        return net._model(_ANY)(net._shaped(x), tap, True)
+
+    jax.eval_shape(forward, jax.ShapeDtypeStruct(shape, dtype))
+    return shapes

@@ -118,6 +118,15 @@ class Program:
 
         return jax.jit(intervene, donate_argnums=1)
 
+    # Under a `jit` of its own a step is traced once, not again wherever its shapes are asked for.
+    @cached_property
+    def _step(self) -> stages.Wrapped:
+        return jax.jit(self.trainer.step)
+
+    @cached_property
+    def _measured_step(self) -> stages.Wrapped:
+        return jax.jit(self.trainer.measured_step)
+
     def _map(
         self,
         one: Callable,
@@ -134,6 +143,7 @@ class Program:
         with jax.default_matmul_precision(self.trainer.network.run.precision):
             if self.schedule == "lockstep":
                 return jax.vmap(one)(carry_R, hyper_R)
+            one = jax.jit(one)  # traced once, for its shapes and for the loop
             first = (_lane(carry_R, 0), _lane(hyper_R, 0))
             result_R = _buffers(jax.eval_shape(one, *first), hyper_R.seed.shape[0])
             if in_place:
@@ -152,7 +162,7 @@ class Program:
 
         def bare(_: Array, state: _State) -> _State:
             position, carry, out = state  # position: steps of the chunk so far, in every lane
-            carry, row = self.trainer.step(carry, hyper, draw(position))
+            carry, row = self._step(carry, hyper, draw(position))
             out = out._replace(every_step=_write(out.every_step, position, row))
             return position + 1, carry, out
 
@@ -161,7 +171,7 @@ class Program:
 
         def measured(i: Array, state: _State) -> _State:
             position, carry, out = state
-            carry, row = self.trainer.measured_step(carry, hyper, draw(position))
+            carry, row = self._measured_step(carry, hyper, draw(position))
             always = {name: row.pop(name) for name in out.every_step}
             out = Outputs(_write(out.every_step, position, always), _write(out.measured, i, row))
             return bare_steps(timetable.gaps[i], (position + 1, carry, out))
@@ -191,8 +201,8 @@ class Program:
         def shapes(step: Callable) -> Records:
             return jax.eval_shape(lambda: step(carry, hyper, draw(jnp.int32(0)))[1])
 
-        always = shapes(self.trainer.step)
-        measured = shapes(self.trainer.measured_step) if self.trainer.metrics else always
+        always = shapes(self._step)
+        measured = shapes(self._measured_step) if self.trainer.metrics else always
         return Outputs(
             every_step=_buffers(always, self.chunk_steps),
             measured=_buffers(
