@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import ModuleType
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.compilations import compilations
 from tfc_jax.carry import from_arrays, to_arrays
 from tfc_jax.chunk import Chunk
 from tfc_jax.engine import PackEngine
@@ -228,22 +228,6 @@ def test_where_a_chunk_ends_changes_no_bit(schedule: Schedule, record: Record, c
     assert same_bits(parts.states[24], whole.states[24])
 
 
-@contextmanager
-def compilations() -> Iterator[list[str]]:
-    """Lists what XLA compiles meanwhile."""
-    found: list[str] = []
-
-    def listen(event: str, duration_secs: float, **details: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            found.append(str(details))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
 @on_both
 def test_one_executable_serves_full_short_and_resumed_chunks_and_all_runs(
     schedule: Schedule,
@@ -259,12 +243,6 @@ def test_one_executable_serves_full_short_and_resumed_chunks_and_all_runs(
         train(engine, 20, 24, from_arrays(engine.init(), to_arrays(first.states[20])))
         train(other, 0, 10)
     assert found == []
-
-
-def test_compilations_are_noticed() -> None:
-    with compilations() as found:
-        jax.jit(lambda a: a + 1)(jnp.zeros(3))
-    assert found
 
 
 def test_measuring_every_step_needs_no_bare_steps() -> None:

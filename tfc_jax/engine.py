@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import stages
 
 from tfc_jax import timetable
 from tfc_jax.chunk import Chunk
@@ -57,9 +58,8 @@ class PackEngine:
           should_stop: asked after each dispatch; yes makes that chunk the last, with its state.
         """
         pending: Callable[[], Chunk] | None = None
-        cuts = {run.intervene_at for run in self.runs if run.intervene_at is not None}
-        for span in timetable.spans(self.record, start, stop, cuts):
-            if span.start in cuts:
+        for span in timetable.spans(self.record, start, stop, self._cuts):
+            if span.start in self._cuts:
                 carry = self.program.intervene(
                     self._n_lanes, carry, self._hyper, self.data, jnp.int32(span.start)
                 )
@@ -88,12 +88,22 @@ class PackEngine:
         )
         return carry, self._fetcher(span, outputs, probe=None, carry=None)()
 
+    def compile(self) -> None:
+        """Compiles everything that training this pack calls, and runs nothing of it.
+
+        JAX keeps what is compiled like this for the calls that come (test_compile.py).
+        """
+        self._traced_init.lower().compile()
+        self._lowered_chunk.compile()
+        state = (self._n_lanes, self._traced_init.out_info, self._hyper, self.data)
+        if self.program.probes:
+            self.program.probe.lower(*state).compile()
+        if self._cuts:
+            self.program.intervene.lower(*state, jnp.int32(0)).compile()
+
     def memory_bytes(self) -> int:
         """Compiles the chunk and returns XLA's count of its arguments, results and temporaries."""
-        carry = jax.eval_shape(self.program.init, self._n_lanes, self._hyper)
-        span = Span(0, 1, (0,))
-        arguments = (self._n_lanes, carry, self._hyper, self.data, self._timetable(span))
-        memory: Any = self.program.chunk.lower(*arguments).compile().memory_analysis()
+        memory: Any = self._lowered_chunk.compile().memory_analysis()
         return (
             memory.argument_size_in_bytes
             + memory.output_size_in_bytes
@@ -128,6 +138,21 @@ class PackEngine:
     def _fetch(self, columns: Records) -> dict[str, np.ndarray]:
         depth = self.program.trainer.network.run.depth
         return {name: _on_host(a, depth)[: len(self.runs)] for name, a in columns.items()}
+
+    @property
+    def _cuts(self) -> set[int]:
+        """Steps before which a run of the pack has its intervention."""
+        return {run.intervene_at for run in self.runs if run.intervene_at is not None}
+
+    @property
+    def _traced_init(self) -> stages.Traced:
+        return self.program.init.trace(self._n_lanes, self._hyper)
+
+    @property
+    def _lowered_chunk(self) -> stages.Lowered:
+        carry, span = self._traced_init.out_info, Span(0, 1, (0,))
+        arguments = (self._n_lanes, carry, self._hyper, self.data, self._timetable(span))
+        return self.program.chunk.lower(*arguments)
 
     @property
     def _n_lanes(self) -> jax.Array:
