@@ -11,6 +11,7 @@ from tfc_jax.record import PerDecade, Record
 from tfc_jax.timetable import Schedule
 
 COMMIT_SECONDS = 30.0
+PREPARE = "prepare "  # before a task that a worker may get next
 
 
 @dataclass(frozen=True)

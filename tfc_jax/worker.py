@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tfc_jax import data, timetable
+from tfc_jax.ahead import Ahead
 from tfc_jax.carry import from_arrays
 from tfc_jax.committer import Committer, Report
 from tfc_jax.engine import PackEngine
@@ -34,7 +35,7 @@ from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
 from tfc_jax.store import PackStore, mark_failed, stored_facts
-from tfc_jax.task import Task
+from tfc_jax.task import PREPARE, Task
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Trainer
 
@@ -174,6 +175,7 @@ def failure(task: Task, error: BaseException) -> dict[str, Any]:
 def main() -> None:
     """Serves tasks from standard input, one JSON line each; events go to standard output.
 
+    The line `prepare TASK` says what most probably comes next: it is compiled meanwhile.
     The line `stop` ends the worker after the running chunk. The end of the input ends it at once:
     the launcher is gone or has no more tasks, and what is not committed is computed again.
     """
@@ -183,6 +185,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
     stop = threading.Event()
     tasks: queue.Queue[str] = queue.Queue()
+    ahead = Ahead(lambda task: prepare(task)[0].compile())
 
     def report(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
@@ -192,12 +195,16 @@ def main() -> None:
         for line in sys.stdin:
             if line.strip() == "stop":
                 stop.set()
-            tasks.put(line)
+            if line.startswith(PREPARE):
+                ahead.begin(Task.from_json(line.removeprefix(PREPARE)))
+            else:
+                tasks.put(line)
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     while (line := tasks.get()).strip() != "stop":
-        serve(Task.from_json(line), report, stop.is_set)
+        serve(Task.from_json(line), report, stop.is_set, ahead.finish)
+    os._exit(0)  # what is still compiled ahead is of no use any more
 
 
 def pin() -> None:
@@ -206,8 +213,19 @@ def pin() -> None:
         os.sched_setaffinity(0, {int(os.environ["TFC_CORE"])})
 
 
-def serve(task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
+def serve(
+    task: Task,
+    report: Report,
+    should_stop: Callable[[], bool],
+    finish_ahead: Callable[[Task], None] = lambda task: None,
+) -> None:
+    """Trains a pack and reports its end, also that of one that fails.
+
+    Args:
+      finish_ahead: waits for what is compiled ahead for a task.
+    """
     try:
+        finish_ahead(task)
         finished = train_pack(task, report, should_stop)
     except Exception as error:
         event = failure(task, error)

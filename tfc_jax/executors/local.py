@@ -19,10 +19,13 @@ from typing import IO, Any
 
 from tfc_jax.devices import Devices
 from tfc_jax.store import mark_failed
-from tfc_jax.task import Task
+from tfc_jax.task import PREPARE, Task
 
 OnEvent = Callable[[dict[str, Any]], None]
 POLL_SECONDS = 0.2
+# Where workers compile the next program while they train. Not on a CPU: a worker has one core, on
+# which a thread that compiles only takes from training what it saves later.
+COMPILES_AHEAD = frozenset({"gpu", "tpu"})
 
 
 @dataclass
@@ -87,6 +90,17 @@ def next_task(tasks: Sequence[Task], program: str, taken: Container[str]) -> Tas
     return (own or new or tasks)[0]
 
 
+def following_task(tasks: Sequence[Task], program: str, taken: Container[str]) -> Task | None:
+    """Returns the task that a worker takes after its last one of a program; None before that.
+
+    Args:
+      tasks, program, taken: as of `next_task`.
+    """
+    if not tasks or any(task.program == program for task in tasks):
+        return None
+    return next_task(tasks, program, taken)
+
+
 def worker_environment(platform: str, device: int | str) -> dict[str, str]:
     """Returns the variables that give a worker its device, before JAX starts in it."""
     if platform == "gpu":
@@ -107,6 +121,7 @@ class _Worker:
     environment: dict[str, str]
     task: Task | None = None
     program: str = ""
+    foretold: str = ""  # program that it was told to prepare
     stopping: bool = False
 
     def send(self, line: str) -> None:
@@ -176,6 +191,8 @@ class _Pool:
         self.on_event(event)
         if event["event"] in ("finished", "stopped", "failed"):
             self._give_task(worker)
+        elif event["event"] == "step":  # its own program is compiled: no more is in its way
+            self._foretell(worker)
 
     def _bury(self, worker: _Worker) -> None:
         """A worker died with a pack in hand: the pack failed, another worker goes on."""
@@ -194,12 +211,23 @@ class _Pool:
 
     def _give_task(self, worker: _Worker) -> None:
         wanted = self.tasks and not self.interrupt.level
-        worker.task = next_task(self.tasks, worker.program, self.taken) if wanted else None
+        program = worker.foretold or worker.program
+        worker.task = next_task(self.tasks, program, self.taken) if wanted else None
         if worker.task is not None:
             self.tasks.remove(worker.task)
-            worker.program = worker.task.program
+            worker.program, worker.foretold = worker.task.program, ""
             self.taken.add(worker.program)
             worker.send(worker.task.to_json())
+
+    def _foretell(self, worker: _Worker) -> None:
+        """Tells a worker which program it will need next, once it has nothing else to compile."""
+        if worker.foretold or self.settings.devices.platform not in COMPILES_AHEAD:
+            return
+        task = following_task(self.tasks, worker.program, self.taken)
+        if task is not None and not self.interrupt.level:
+            worker.foretold = task.program
+            self.taken.add(task.program)
+            worker.send(PREPARE + task.to_json())
 
     def _ask_to_stop(self) -> None:
         for worker in self.workers:
