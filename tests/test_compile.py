@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tfc_jax import worker
 from tfc_jax.keys import Run
 from tfc_jax.record import Record
 from tfc_jax.task import Task
+from tfc_jax.timetable import Schedule
+from tfc_jax.train import Trainer
 
 PROGRAM = ("jit(init)", "jit(chunk)", "jit(probe)", "jit(intervene)")
 LAUNCH = """
@@ -66,6 +69,25 @@ def test_resuming_compiles_nothing_new(tmp_path: Path) -> None:
     with compilations() as found:
         train(make_sweep(tmp_path, base={"steps": 70}), tmp_path / "out", width=4)
     assert not of_programs(found)
+
+
+@pytest.mark.parametrize("schedule", ["mapped", "lockstep"])
+def test_a_step_is_traced_once(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[str] = []
+
+    def count(name: str) -> None:
+        step = getattr(Trainer, name)
+
+        def counted(*arguments: Any) -> Any:
+            traced.append(name)
+            return step(*arguments)
+
+        monkeypatch.setattr(Trainer, name, counted)
+
+    for name in ("init", "step", "measured_step"):
+        count(name)
+    worker.prepare(replace(make_task(), schedule=schedule))[0].compile()
+    assert sorted(traced) == ["init", "measured_step", "step"]
 
 
 def launch_in_a_new_process(folder: Path, cache: Path) -> Counter[str]:
