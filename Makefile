@@ -2,9 +2,10 @@
 #   EXTRAS="cuda"   extras to install beside the target's own; default: of the accelerator found
 #   PYTHON=...      the Python to make .venv with; default: python3, if it is 3.11 to 3.13
 #   PROFILE=smoke   figures of tiny sweeps, in minutes; PROFILE=paper: of large ones, on an accelerator
+#   BENCH="--quick" arguments of the benchmark; --help lists them
 #   PROCESSES=1     test processes; each takes about 1 GB. Default: one per core, at most 4
-.PHONY: help figures test check docs readme tutorial bench-metrics clean \
-  environment environment-dev environment-docs \
+.PHONY: help figures test check docs readme tutorial bench bench-metrics clean \
+  environment environment-dev environment-docs environment-bench \
   profile-default profile-smoke profile-paper
 
 PROFILE ?= default
@@ -54,6 +55,9 @@ readme: environment ## write the tables of figures and verdicts into README.md, 
 tutorial: environment-dev ## run docs/tutorial.ipynb again and store what it shows
 	.venv/bin/python scripts/tutorial.py
 
+bench: environment-bench ## compare speeds with PyTorch and plain JAX: bench/results, 10 minutes
+	.venv/bin/python -m bench $(BENCH)
+
 bench-metrics: environment-dev ## measure what recording each metric costs
 	.venv/bin/python bench/metrics.py
 
@@ -65,6 +69,9 @@ environment-dev:
 
 environment-docs:
 	@scripts/environment docs
+
+environment-bench:
+	@scripts/environment bench
 
 clean: ## remove .venv, caches and figures; results stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build figures *.egg-info

@@ -165,6 +165,15 @@ def test_figures_are_drawn_without_jax() -> None:
     assert not slow_modules_after("import analysis.build") & {"jax", "flax", "tensorflow"}
 
 
+def test_the_benchmark_imports_neither_jax_nor_pytorch_itself() -> None:
+    assert not slow_modules_after("import bench.__main__") & {"jax", "flax", "torch"}
+
+
+def test_only_the_benchmark_knows_pytorch() -> None:
+    for path in sources("tfc_jax", "analysis", "scripts"):
+        assert "torch" not in {name.partition(".")[0] for name in imports(path)}, path
+
+
 def test_help_imports_no_jax() -> None:
     shown = (
         "import sys; sys.argv[1:] = ['--help']\n"
@@ -175,6 +184,9 @@ def test_help_imports_no_jax() -> None:
     assert not slow_modules_after(shown)
 
 
+SLOW = {"jax", "flax", "pandas", "torch", "tensorflow", "tensorflow_datasets", "matplotlib"}
+
+
 def slow_modules_after(code: str) -> set[str]:
     """Returns which of the slow libraries a fresh process has imported after running `code`."""
     ask = f"{code}\nimport sys; print('\\n' + ' '.join(sys.modules))"
@@ -182,7 +194,7 @@ def slow_modules_after(code: str) -> set[str]:
         [sys.executable, "-c", ask], check=True, capture_output=True, text=True, timeout=60
     )
     loaded = set(answer.stdout.splitlines()[-1].split())
-    return loaded & {"jax", "flax", "pandas", "tensorflow", "tensorflow_datasets", "matplotlib"}
+    return loaded & SLOW
 
 
 def test_nothing_is_unpickled_or_evaluated() -> None:
@@ -215,7 +227,7 @@ def test_constraints_are_names_and_versions_only() -> None:
 def test_every_dependency_is_pinned() -> None:
     pinned = {normal(line.split("==")[0]) for line in constraints()}
     assert declared(PROJECT["dependencies"]) <= pinned
-    for extra in ("dev", "docs"):
+    for extra in ("bench", "dev", "docs"):
         assert declared(PROJECT["optional-dependencies"][extra]) - {"tfc-jax"} <= pinned
 
 

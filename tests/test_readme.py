@@ -149,7 +149,8 @@ def test_no_block_is_left_out_for_an_unknown_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["figures", "test", "check", "docs", "readme", "tutorial", "bench-metrics", "clean"]
+    "target",
+    ["figures", "test", "check", "docs", "readme", "tutorial", "bench", "bench-metrics", "clean"],
 )
 def test_make_knows_its_targets(target: str) -> None:
     answer = subprocess.run(
