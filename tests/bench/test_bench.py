@@ -84,6 +84,17 @@ def test_losses_that_differ_by_rounding_agree_and_the_difference_is_noted() -> N
     assert measured.between == ("b", "a")
 
 
+def test_a_network_in_which_a_relu_switched_may_part_ways_but_not_at_the_first_step() -> None:
+    losses, later, first = np.ones((20, 3)), np.ones((20, 3)), np.ones((20, 3))
+    later[7, 1:] = 1.1
+    measured = Measured(PROBLEM)
+    compare(measured, {"a": losses, "b": later})
+    assert measured.parted == {"a": 0, "b": 1}
+    first[7] = 1.1
+    with pytest.raises(LossesDisagreeError, match="1 of 20 networks"):
+        compare(measured, {"a": losses, "b": first})
+
+
 def test_contenders_without_pytorch_say_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
