@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.session import Measured
-from bench.summary import Line, lines
+from bench.summary import Line, lines, matmul_limit
 
 OURS, OTHERS = "#0072b2", "#999999"
 CLOCKS = {"cpu": "run-steps per CPU second", "wall": "run-steps per second"}
+FARTHEST_LIMIT = 2.0  # of the longest bar; beyond, the bars would be too short to compare
 BAR_INCHES, MARGIN_INCHES, WIDTH_INCHES = 0.28, 1.1, 7.0
 
 
@@ -46,12 +47,28 @@ def _panel(axes: Axes, measured: Measured, unit: str) -> None:
     for place, (median, (_, _, high)) in enumerate(zip(medians, spreads, strict=True)):
         text = f"{median:,.0f}"
         axes.annotate(text, (high, place), (5, 0), textcoords="offset points", va="center")
+    _mark_limit(axes, matmul_limit(measured) if unit == "cpu" else None, max(medians))
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlim(left=0)
     axes.spines["right"].set_visible(False)
     axes.set_xlabel(f"{CLOCKS[unit]}; median and quartiles")
     axes.set_title(measured.problem.title, loc="left", fontweight="bold")
+
+
+def _mark_limit(axes: Axes, limit: float | None, longest: float) -> None:
+    """A line where all bars would end if a step were nothing but its matrix products."""
+    if limit is not None and limit < FARTHEST_LIMIT * longest:
+        axes.axvline(limit, color="black", linestyle=":")
+        axes.annotate(
+            "matmul peak",
+            (limit, 1),
+            (-3, -3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+        )
 
 
 def _spread_of(line: Line, unit: str) -> tuple[float, float, float]:

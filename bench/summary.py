@@ -78,6 +78,14 @@ def lines(measured: Measured) -> list[Line]:
     ]
 
 
+def matmul_limit(measured: Measured) -> float | None:
+    """Returns the run-steps per processor second of the matrix products alone, at their peak."""
+    if PEAK not in measured.timings:
+        return None
+    peak = statistics.median(speeds(measured.timings[PEAK], "cpu"))
+    return peak / measured.problem.step_flops
+
+
 def _line(
     title: str, timings: Sequence[Timing], problem: Problem, limits: dict[str, float]
 ) -> Line:

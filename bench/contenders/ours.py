@@ -3,7 +3,6 @@
 import tempfile
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ from tfc_jax.store import create
 from tfc_jax.worker import prepare, train_pack
 
 WHOLE_RUN_CHUNKS = 2
+DROPPED, STORED = "whole pack, dropped", "whole pack, to Parquet"
 
 
 class Bare(Contender):
@@ -67,19 +67,19 @@ class Bare(Contender):
 class Ours(Bare):
     """What recording costs, and what the machine could do, beside `bare` in one process.
 
-    Rows `every step` and `every 10` record the default metric families. `whole pack` trains a pack
-    from its initial weights to its end, with the metrics at every step, and drops what it fetched;
-    `to Parquet` has the worker do the same and store everything.
+    `metrics ...` are the default families. DROPPED trains a pack from its initial weights to its
+    end, with the metrics at every step, and drops what it fetched; for STORED, the worker does the
+    same and stores everything.
     """
 
     rows = (
-        *("bare", "every step", "every 10", "whole pack", "to Parquet"),
+        *("bare", "metrics every step", "metrics every 10 steps", DROPPED, STORED),
         *("matmul peak", "memory copy"),
     )
     records: ClassVar[Mapping[str, Record]] = {
         "bare": sweep.BARE,
-        "every step": sweep.EVERY_STEP,
-        "every 10": sweep.EVERY_10,
+        "metrics every step": sweep.EVERY_STEP,
+        "metrics every 10 steps": sweep.EVERY_10,
     }
 
     def prepare(self) -> None:
@@ -88,13 +88,13 @@ class Ours(Bare):
 
     def losses(self) -> dict[str, np.ndarray]:
         losses = super().losses()
-        for row in ("whole pack", "to Parquet"):
+        for row in (DROPPED, STORED):
             self.before(row)
             self.repeat(row)
-        return losses | {"to Parquet": self._stored_losses()[:, : self.problem.steps]}
+        return losses | {STORED: self._stored_losses()[:, : self.problem.steps]}
 
     def before(self, row: str) -> None:
-        if row == "to Parquet":
+        if row == STORED:
             self.out = Path(tempfile.mkdtemp(dir=self.folder))
             create(Folder(self.out), sweep.EVERY_STEP)
 
@@ -103,11 +103,11 @@ class Ours(Bare):
             return self.peak.run()
         if row == "memory copy":
             return self.copy.run()
-        if row == "whole pack":
-            engine = self.engines["every step"][0]
+        if row == DROPPED:
+            engine = self.engines["metrics every step"][0]
             _train(engine, engine.init(), 0, self.whole_run)
             return len(engine.runs) * self.whole_run
-        if row == "to Parquet":
+        if row == STORED:
             return self._store_pack()
         return super().repeat(row)
 
@@ -128,8 +128,7 @@ class Ours(Bare):
         parts = sorted(Folder(self.out).table("steps").glob("*.parquet"))
         rows = pq.read_table([str(part) for part in parts], columns=["run_id", "step", "loss"])
         losses = rows.sort_by("step").to_pandas().pivot(index="run_id", columns="step")["loss"]
-        engine = self.engines["every step"][0]
-        runs = [replace(run, steps=self.whole_run) for run in engine.runs]
+        runs = self.engines["metrics every step"][0].runs
         return losses.loc[[run.run_id for run in runs]].to_numpy()
 
 

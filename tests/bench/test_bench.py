@@ -50,7 +50,11 @@ def test_a_quick_run_compares_losses_and_writes_everything_it_measured(tmp_path:
     content = read(tmp_path / "quick_images256.json")
     assert {"date", "cpu", "cores", "python", "seconds", "note"} <= content.keys()
     (problem,) = content["problems"].values()
-    assert problem["rows"].keys() >= {"jit(scan(vmap))", "tfc_jax, bare", "tfc_jax, to Parquet"}
+    assert problem["rows"].keys() >= {
+        "jit(scan(vmap))",
+        "tfc_jax, bare",
+        "tfc_jax, whole pack, to Parquet",
+    }
     assert problem["rows"].keys() | {"matmul peak", "memory copy"} == problem["repeats"].keys()
     assert all(len(repeats) == len(problem["load"]) == 2 for repeats in problem["repeats"].values())
     assert problem["versions"].keys() == {"jax", "tfc_jax"}
@@ -126,7 +130,13 @@ def test_goals_name_rows_that_their_profile_has() -> None:
         entry.title.format(row=row)
         for profile in PROFILES.values()
         for entry in profile.entries
-        for row in ("bare", "every step", "every 10", "whole pack", "to Parquet")
+        for row in (
+            "bare",
+            "metrics every step",
+            "metrics every 10 steps",
+            "whole pack, dropped",
+            "whole pack, to Parquet",
+        )
     } | {"tfc_jax, one worker", "tfc_jax, two workers", "matmul peak"}
     assert {g.better for goals in GOALS.values() for g in goals} <= titles
     assert {g.than for goals in GOALS.values() for g in goals} <= titles
