@@ -35,6 +35,8 @@ class Line:
 
     Attributes:
       per_cpu, per_wall: run-steps per processor second, and per second.
+      cores: processor seconds per second. Where this is less than the row's processes could use,
+        others used the machine, and wall times say nothing.
       of_peak: share of the fastest matrix product's speed in the same process; None if unmeasured.
       of_copy: share of the memory's, were the weights read and written at every step.
     """
@@ -42,6 +44,7 @@ class Line:
     title: str
     per_cpu: Spread
     per_wall: Spread
+    cores: float
     of_peak: float | None
     of_copy: float | None
 
@@ -98,6 +101,7 @@ def _line(
         title=title,
         per_cpu=per_cpu,
         per_wall=Spread.of(speeds(timings, "wall")),
+        cores=statistics.median(t["cpu_s"] / t["wall_s"] for t in timings),
         of_peak=share(PEAK, problem.step_flops),
         of_copy=share(COPY, problem.step_bytes),
     )
@@ -124,6 +128,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
             line.title: {
                 "run_steps_per_cpu_s": vars(line.per_cpu),
                 "run_steps_per_wall_s": vars(line.per_wall),
+                "cores_used": line.cores,
                 "of_matmul_peak": line.of_peak,
                 "of_memory_copy": line.of_copy,
             }

@@ -9,8 +9,10 @@ from bench.summary import Line, Outcome, Spread, lines, outcomes
 NOTE = (
     "Run-steps (updates of one network) per second: median [quartiles] of repeats taken in turn. "
     "All contenders gather and scale every batch from one training set in memory, and keep the "
-    "loss of every step; only tfc_jax draws its batch order while it is timed. TurbaNet is not "
-    "here: it is not on the package index."
+    "loss of every step; only tfc_jax draws its batch order while it is timed. Cores: CPU seconds "
+    "per second; where they are fewer than a row's processes could use, others used the machine, "
+    "and wall times say nothing. Of memory copy: were a step's weights read from memory and "
+    "written there. TurbaNet is not here: it is not on the package index."
 )
 
 
@@ -38,13 +40,14 @@ def show(console: Console, measured: Measured) -> None:
 def _table(found: list[Line]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for heading in ("per CPU second", "per second", "of matmul peak", "of memory copy"):
+    for heading in ("per CPU second", "per second", "cores", "of matmul peak", "of memory copy"):
         table.add_column(heading, justify="right")
     for line in found:
         table.add_row(
             line.title,
             _spread(line.per_cpu),
             _spread(line.per_wall),
+            f"{line.cores:.2f}",
             _share(line.of_peak),
             _share(line.of_copy),
         )

@@ -15,7 +15,7 @@ from bench.contenders.jax_plain import MapScan
 from bench.problem import Problem
 from bench.profiles import GOALS, PROFILES, Entry, tiny
 from bench.session import LossesDisagreeError, Measured, compare, measure, tolerance
-from bench.summary import Spread, outcomes
+from bench.summary import Spread, lines, outcomes
 from tests.sweeps import ROOT
 
 PROBLEM = Problem("small", "images", depth=3, width=8, runs=2, steps=3, n_train=60, batch_size=10)
@@ -151,6 +151,13 @@ def test_a_goal_compares_work_per_second_round_by_round() -> None:
     (outcome,) = outcomes(measured)
     assert outcome.ratio == Spread(2.5, 3.0, 3.5)
     assert outcome.holds
+
+
+def test_a_row_that_did_not_get_its_core_shows_it() -> None:
+    measured = Measured(PROBLEM, timings={"PyTorch loop": [TIMING, TIMING]})
+    (line,) = lines(measured)
+    assert line.cores == 0.5
+    assert line.per_cpu.median == 2 * line.per_wall.median == 8.0
 
 
 def test_quick_profiles_are_tiny_and_have_files_of_their_own() -> None:
