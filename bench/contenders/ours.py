@@ -20,7 +20,7 @@ from tfc_jax.record import Record
 from tfc_jax.store import create
 from tfc_jax.worker import prepare, train_pack
 
-WHOLE_RUN_CHUNKS = 2
+WHOLE_RUN_CHUNKS = 4  # 1000 steps, the default of a sweep
 DROPPED, STORED = "whole pack, dropped", "whole pack, to Parquet"
 
 
