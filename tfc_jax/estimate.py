@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tfc_jax.pack import Pack
+from tfc_jax.pack import Pack, prices
 from tfc_jax.plan import Plan
 from tfc_jax.pricing import SPEEDS
 from tfc_jax.progress import duration
@@ -34,7 +34,7 @@ def summary(plan: Plan, n_workers: int) -> str:
     """Returns what is left to do, in one line."""
     todo = plan.unfinished
     seconds = _seconds(todo, plan, n_workers)
-    size = sum(p.disk_bytes(plan.sweep.record, plan.sweep.steps) for p in plan.packs)
+    size = _disk_bytes(plan.packs, plan)
     failed = sum(p.failed for p in plan.packs)
     return (
         f"{plan.sweep.name}: {len(plan.sweep.runs)} runs of {plan.sweep.steps} steps"
@@ -59,7 +59,8 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
     first = packs[0]
     n_runs = sum(len(pack.runs) for pack in packs)
     seconds = _seconds(packs, plan, n_workers)
-    size = sum(pack.disk_bytes(record, steps) for pack in packs)
+    size = _disk_bytes(packs, plan)
+    flops = sum(prices(lambda pack: pack.flops(record, steps), packs))
     return [
         program_id,
         first.program.title,
@@ -68,7 +69,7 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
         str(first.width),
         first.schedule,
         f"{first.program.sizes.n_params:,}",
-        f"{sum(p.flops(record, steps) for p in packs) / n_runs / 1e9:,.1f}",
+        f"{flops / n_runs / 1e9:,.1f}",
         f"{first.device_bytes(record) / 2**20:,.1f}",
         duration(seconds),
         f"{100 * _probe_share(packs, plan):.0f} %",
@@ -78,19 +79,24 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
 
 def _seconds(packs: Iterable[Pack], plan: Plan, n_workers: int) -> float:
     """Time of packs shared by workers, the first compilation included; a guide, no promise."""
-    steps, record = plan.sweep.steps, plan.sweep.record
-    unfinished = {pack.id for pack in plan.unfinished}
-    left = [pack for pack in packs if pack.id in unfinished]
+    asked = (plan.sweep.record, plan.sweep.steps, plan.platform)
+    left = list(filter(plan.is_unfinished, packs))
     programs = {pack.program.id for pack in left}
-    training = sum(pack.seconds(record, steps, plan.platform) for pack in left) / n_workers
+    training = sum(prices(lambda pack: pack.seconds(*asked), left)) / n_workers
     return training + len(programs) * SPEEDS[plan.platform].compile_s
 
 
 def _probe_share(packs: Sequence[Pack], plan: Plan) -> float:
     """Share of the probes in the time of the packs' missing steps, compilation apart."""
     asked = (plan.sweep.record, plan.sweep.steps, plan.platform)
-    total = sum(pack.seconds(*asked) for pack in packs)
-    return sum(pack.probe_seconds(*asked) for pack in packs) / total if total else 0.0
+    total = sum(prices(lambda pack: pack.seconds(*asked), packs))
+    probes = sum(prices(lambda pack: pack.probe_seconds(*asked), packs))
+    return probes / total if total else 0.0
+
+
+def _disk_bytes(packs: Iterable[Pack], plan: Plan) -> float:
+    record, steps = plan.sweep.record, plan.sweep.steps
+    return sum(prices(lambda pack: pack.disk_bytes(record, steps), packs))
 
 
 def _measured_bytes(pack: Pack, plan: Plan) -> float:

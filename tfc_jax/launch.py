@@ -24,6 +24,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import make_folder
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
+from tfc_jax.pack import prices
 from tfc_jax.plan import Plan, StartedPack
 from tfc_jax.results import Results
 from tfc_jax.task import COMMIT_SECONDS, Task
@@ -208,8 +209,9 @@ def _execute(
     interrupt: Interrupt,
 ) -> None:
     out, sweep = str(folder.root), planned.sweep
-    packs = sorted(planned.unfinished, key=lambda p: -p.flops(sweep.record, sweep.steps))
-    tasks = [Task.of(pack, sweep, out, options.commit_seconds) for pack in packs]
+    work = prices(lambda pack: pack.flops(sweep.record, sweep.steps), planned.unfinished)
+    ranked = sorted(zip(work, planned.unfinished, strict=True), key=lambda pair: -pair[0])
+    tasks = [Task.of(pack, sweep, out, options.commit_seconds) for _, pack in ranked]
     if not tasks:
         return
 

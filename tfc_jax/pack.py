@@ -1,7 +1,7 @@
 """Programs and packs: what is compiled once and trained together, and what it needs."""
 
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -133,6 +133,11 @@ class Pack:
         """12 hex digits: a hash of the run_ids."""
         return pack_id(run.run_id for run in self.runs)
 
+    @property
+    def kind(self) -> Hashable:
+        """What a price depends on: packs of one kind need and cost the same."""
+        return self.program, len(self.runs), self.width, self.schedule, self.steps_done
+
     def device_bytes(self, record: Record) -> float:
         """Device memory while training; of `mapped` lanes, only one works at a time."""
         program = self.program
@@ -175,6 +180,22 @@ class Pack:
         slots = 2 + self.program.run.has_momentum + 2 * (self.program.run.optimizer == "adam")
         states = self.width * self.program.sizes.n_params * slots
         return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
+
+
+def prices(price: Callable[[Pack], float], packs: Iterable[Pack]) -> list[float]:
+    """Returns the price of every pack, computed once per kind: kinds are few where packs are many.
+
+    Args:
+      price: memory, arithmetic, time or disk of a pack, as its methods say.
+    """
+    known: dict[Hashable, float] = {}
+    found = []
+    for pack in packs:
+        kind = pack.kind
+        if kind not in known:
+            known[kind] = price(pack)
+        found.append(known[kind])
+    return found
 
 
 def program_key(run: Run) -> Hashable:

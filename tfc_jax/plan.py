@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
 
 from tfc_jax import data, registry
 from tfc_jax.choices import Choice, Choices
@@ -17,7 +19,7 @@ from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import CONTRADICTIONS, KINDS, Run
 from tfc_jax.network import read_shape
-from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, program_key
+from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, prices, program_key
 from tfc_jax.timetable import Schedule
 
 
@@ -42,12 +44,14 @@ class Plan:
     platform: str
     packs: tuple[Pack, ...]
 
-    @property
+    @cached_property
     def unfinished(self) -> tuple[Pack, ...]:
         """Packs that miss steps or whose end is not in their rows yet; failed ones apart."""
-        steps = self.sweep.steps
-        left = (pack for pack in self.packs if pack.steps_done < steps or not pack.settled)
-        return tuple(pack for pack in left if not pack.failed)
+        return tuple(filter(self.is_unfinished, self.packs))
+
+    def is_unfinished(self, pack: Pack) -> bool:
+        """Whether `unfinished` has this pack of the plan."""
+        return (pack.steps_done < self.sweep.steps or not pack.settled) and not pack.failed
 
     @property
     def programs(self) -> dict[str, list[Pack]]:
@@ -81,13 +85,13 @@ def make_plan(
       InputError: a data set is absent, has changed, or does not fit its runs; a pack needs more
         memory than allowed. All such errors at once.
     """
-    programs = _programs(sweep.runs)
-    wanted = {run.run_id: run for run in sweep.runs}
-    packs, taken = _kept(started, wanted.keys(), programs)
-    missing: dict[Hashable, list[Run]] = defaultdict(list)
-    for run_id, run in wanted.items():
-        if run_id not in taken:
-            missing[program_key(run)].append(run)
+    by_program = _by_program(sweep.runs)
+    programs = _programs(by_program)
+    # Where nothing was started, nothing needs to be looked up: a run_id costs a hash.
+    wanted = [run.run_id for run in sweep.runs] if started else []
+    packs, taken = _kept(started, set(wanted), programs)
+    is_missing = [run_id not in taken for run_id in wanted]
+    missing = _by_program(compress(sweep.runs, is_missing)) if started else by_program
     choices = stored.overridden(Choice(schedule, width))
     for key, runs in missing.items():
         chosen = choices.of(programs[key].id)
@@ -139,21 +143,30 @@ def _check_data(pack: Pack, stored: str | None) -> None:
 
 
 def _check_memory(plan: Plan, max_memory: float | None) -> None:
-    needs = {p.id: p.device_bytes(plan.sweep.record) for p in plan.unfinished}
-    if max_memory is not None and needs and max(needs.values()) > max_memory:
-        worst = max(needs, key=needs.__getitem__)
+    if max_memory is None or not plan.unfinished:
+        return
+    record = plan.sweep.record
+    needs = prices(lambda pack: pack.device_bytes(record), plan.unfinished)
+    most = max(needs)
+    if most > max_memory:
+        worst = plan.unfinished[needs.index(most)]
         raise InputError(
-            f"--max-memory: {max_memory / 2**30:.2f} GiB is allowed, but pack {worst} needs about "
-            f"{needs[worst] / 2**30:.2f} GiB. Allow more, or give a smaller --pack-width (packs "
+            f"--max-memory: {max_memory / 2**30:.2f} GiB is allowed, but pack {worst.id} needs "
+            f"about {most / 2**30:.2f} GiB. Allow more, or give a smaller --pack-width (packs "
             f"that have started keep theirs)."
         )
 
 
-def _programs(runs: Iterable[Run]) -> dict[Hashable, ProgramPlan]:
-    """Loads each data set once; raises all errors together."""
+def _by_program(runs: Iterable[Run]) -> dict[Hashable, list[Run]]:
+    """Runs by program_key, in order."""
     by_program: dict[Hashable, list[Run]] = defaultdict(list)
     for run in runs:
         by_program[program_key(run)].append(run)
+    return by_program
+
+
+def _programs(by_program: Mapping[Hashable, Sequence[Run]]) -> dict[Hashable, ProgramPlan]:
+    """Loads each data set once; raises all errors together."""
     programs: dict[Hashable, ProgramPlan] = {}
     datasets: dict[Hashable, Dataset] = {}
     errors: list[str] = []

@@ -1,0 +1,87 @@
+"""What planning does once per run, once per kind of pack, or not at all; no clock is read."""
+
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps import make_sweep
+from tfc_jax.config import Sweep
+from tfc_jax.estimate import program_rows, summary
+from tfc_jax.keys import Run
+from tfc_jax.pack import Pack, ProgramPlan, prices
+from tfc_jax.plan import Plan, make_plan
+
+Count = Callable[[type, str], Counter[str]]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Count:
+    """Counts the calls of a method, or the reads of a property, from now on."""
+
+    def count(owner: type, name: str) -> Counter[str]:
+        calls, original = Counter[str](), vars(owner)[name]
+        method = original.fget if isinstance(original, property) else original
+
+        def counting(*args: object) -> object:
+            calls[name] += 1
+            return method(*args)
+
+        is_property = isinstance(original, property)
+        monkeypatch.setattr(owner, name, property(counting) if is_property else counting)
+        return calls
+
+    return count
+
+
+def sweep_of(folder: Path, seeds: int) -> Sweep:
+    """Two programs of `seeds` runs each."""
+    return make_sweep(folder, grid={"depth": [2, 3]}, seeds=seeds)
+
+
+def shown(plan: Plan) -> list[object]:
+    return [program_rows(plan, 2, measure=False), summary(plan, 2)]
+
+
+def test_programs_are_priced_as_often_for_many_packs_as_for_few(
+    tmp_path: Path, counted: Count
+) -> None:
+    calls = []
+    for seeds in (8, 80):
+        plan = make_plan(sweep_of(tmp_path, seeds), platform="cpu", width=4)
+        assert len(plan.packs) == seeds / 2
+        looks, needs = counted(ProgramPlan, "look_flops"), counted(Pack, "device_bytes")
+        shown(plan)
+        make_plan(plan.sweep, platform="cpu", width=4, max_memory=2**40)
+        calls.append((looks["look_flops"], needs["device_bytes"]))
+    assert calls[0] == calls[1]
+    assert min(calls[0]) > 0
+
+
+def test_a_price_is_that_of_the_pack_itself(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, 7)  # packs of 4 and 3 runs
+    packs = make_plan(sweep, platform="cpu", width=4).packs
+
+    def disk(pack: Pack) -> float:
+        return pack.disk_bytes(sweep.record, sweep.steps)
+
+    assert prices(disk, packs) == [disk(pack) for pack in packs]
+    assert len(set(prices(disk, packs))) == 4
+
+
+def test_a_plan_in_a_fresh_folder_hashes_no_run(tmp_path: Path, counted: Count) -> None:
+    sweep = sweep_of(tmp_path, 20)
+    hashes = counted(Run, "run_id")
+    shown(make_plan(sweep, platform="cpu", width=4))
+    assert not hashes
+
+
+def test_a_run_takes_less_than_half_a_kilobyte_while_it_is_read(tmp_path: Path) -> None:
+    # 31 slots of 8 bytes and a header; while ids are compared, also one of those in a set.
+    tracemalloc.start()
+    sweep = make_sweep(tmp_path, grid={"depth": [2, 3]}, seeds=4000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / len(sweep.runs) < 500
