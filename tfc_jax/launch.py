@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pandas as pd
 
 from tfc_jax import choices, manifest, plan, rounds, store
@@ -33,6 +35,8 @@ from tfc_jax.timetable import Schedule
 OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
 ORPHAN_SECONDS = 30.0
+# Columns of the runs table that are the same for all runs of a pack.
+_OF_PACKS = ("pack", "pack_width", "schedule", "steps_done", "status", "dataset_sha256")
 
 
 @dataclass(frozen=True)
@@ -185,17 +189,21 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
     if not folder.has_runs:
         return
     table = Results(folder).runs
-    for _, rows in table.groupby("pack", sort=False):
-        lanes = rows.sort_values("lane")
-        first = lanes.iloc[0]
+    place = pd.factorize(table["pack"])[0]  # packs in order of appearance
+    table = table.iloc[np.lexsort((table["lane"].to_numpy(), place))]
+    runs = _runs(table)
+    column = {name: table[name].tolist() for name in _OF_PACKS}
+    for _, rows in groupby(range(len(runs)), column["pack"].__getitem__):
+        lanes = list(rows)
+        first = lanes[0]
         yield StartedPack(
-            runs=tuple(_run(row) for row in lanes[list(KEYS)].to_dict("records")),
-            width=int(first["pack_width"]),
-            schedule=first["schedule"],
-            steps_done=int(first["steps_done"]),
-            failed=first["status"] == "failed",
-            settled=first["status"] in ("done", "diverged"),
-            dataset_sha256=first["dataset_sha256"],
+            runs=tuple(runs[first : first + len(lanes)]),
+            width=column["pack_width"][first],
+            schedule=column["schedule"][first],
+            steps_done=column["steps_done"][first],
+            failed=column["status"][first] == "failed",
+            settled=column["status"][first] in ("done", "diverged"),
+            dataset_sha256=column["dataset_sha256"][first],
         )
 
 
@@ -364,19 +372,18 @@ def run_status(runs: pd.DataFrame, steps: int) -> dict[str, str]:
     return dict(zip(runs["run_id"], runs["status"].mask(is_short, "pending"), strict=True))
 
 
-def _run(row: Mapping[str, Any]) -> Run:
-    """The run of a row of the runs table; pandas marks nulls in its own ways."""
-    values = {name: None if _is_null(value) else value for name, value in row.items()}
-    return Run(**{name: KEYS[name].checked(_plain(value)) for name, value in values.items()})
+def _runs(table: pd.DataFrame) -> list[Run]:
+    """The runs of the rows of the runs table; a whole column at a time, since packs are many."""
+    columns = [
+        [key.checked(None if _is_null(value) else value) for value in table[name].tolist()]
+        for name, key in KEYS.items()
+    ]
+    return [Run(*values) for values in zip(*columns, strict=True)]
 
 
 def _is_null(value: Any) -> bool:
+    """Pandas marks nulls in its own ways."""
     return value is None or type(value).__name__ == "NAType" or value != value
-
-
-def _plain(value: Any) -> Any:
-    """A Python number for a NumPy one."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _check_ours(folder: Folder) -> None:

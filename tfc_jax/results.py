@@ -73,7 +73,9 @@ class Results:
                 f"{self.path}: the runs table has no file. Train with `tfc run` again."
             )
         tables = [
-            pq.read_table(f, partitioning=None, page_checksum_verification=True) for f in files
+            # Small and many: threads would cost more than they save.
+            pq.read_table(f, use_threads=False, partitioning=None, page_checksum_verification=True)
+            for f in files
         ]
         table = _completed(pa.concat_tables(tables, promote_options="default"))
         frame = table.to_pandas(types_mapper=_nullable)
