@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps import make_sweep
+from tests.sweeps import make_sweep, train
+from tfc_jax import launch
 from tfc_jax.config import Sweep
 from tfc_jax.estimate import program_rows, summary
+from tfc_jax.files import write_whole
 from tfc_jax.keys import Run
+from tfc_jax.layout import Folder
 from tfc_jax.pack import Pack, ProgramPlan, prices
 from tfc_jax.plan import Plan, make_plan
 
@@ -85,3 +88,42 @@ def test_a_run_takes_less_than_half_a_kilobyte_while_it_is_read(tmp_path: Path) 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / len(sweep.runs) < 500
+
+
+def test_a_launch_plans_once_where_nobody_else_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, plans = make_sweep(tmp_path), Counter[str]()
+    train(sweep, tmp_path / "out")
+    original = launch.plan_sweep
+
+    def plan(*args: object) -> Plan:
+        plans["made"] += 1
+        return original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(launch, "plan_sweep", plan)
+    train(sweep, tmp_path / "out")
+    train(sweep, tmp_path / "new")
+    assert plans["made"] == 2
+
+
+@pytest.mark.parametrize("written", ["runs", "manifest"])
+def test_a_launch_plans_again_if_another_wrote_before_it_had_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    sweep, plans, folder = make_sweep(tmp_path), Counter[str](), Folder(tmp_path / "out")
+    train(sweep, folder.root)
+    rows = next(folder.runs.glob("*.parquet"))
+    path = {"runs": rows, "manifest": folder.manifest}[written]
+    original = launch.plan_sweep
+
+    def plan(*args: object) -> Plan:
+        plans["made"] += 1
+        made = original(*args)  # type: ignore[arg-type]
+        if plans["made"] == 1:
+            write_whole(path, path.read_bytes())
+        return made
+
+    monkeypatch.setattr(launch, "plan_sweep", plan)
+    train(sweep, folder.root)
+    assert plans["made"] == 2

@@ -387,7 +387,10 @@ def prepare(
 def _train(
     sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool, verbose: bool = False
 ) -> None:
-    """Plans all sweeps before the first one trains, so that bad input is refused at once."""
+    """Plans all sweeps before the first one trains, so that bad input is refused at once.
+
+    A launch begins with its own plan, so a single sweep is not planned here.
+    """
     from rich.console import Console
 
     from tfc_jax import choices, devices
@@ -396,7 +399,7 @@ def _train(
 
     found = devices.find()
     prepare_process(options, found)
-    for sweep, folder in sweeps:
+    for sweep, folder in sweeps if len(sweeps) > 1 else []:
         plan_sweep(sweep, folder, options, found)
     code = 0
     with interruptible() as interrupt:

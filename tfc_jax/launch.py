@@ -124,11 +124,13 @@ def launch(
       InputError: before anything is written or compiled.
     """
     _check_workers(options, found)
-    plan_sweep(sweep, folder, options, found)
+    seen = _seen(folder)
+    planned = plan_sweep(sweep, folder, options, found)
     with sole_writer(folder) as lock:
         if options.fresh:
             _clear(folder)
-        planned = plan_sweep(sweep, folder, options, found)  # others may have written until now
+        elif _seen(folder) != seen:  # others have written until now
+            planned = plan_sweep(sweep, folder, options, found)
         store.create(folder, sweep.record)
         _store_choice(folder, found.platform, options)
         trains = bool(planned.unfinished)
@@ -153,6 +155,17 @@ def _store_choice(folder: Folder, platform: str, options: Options) -> None:
     """Keeps what the flags say for packs that a later launch starts."""
     known = choices.stored(folder, platform)
     choices.store(folder, platform, known.overridden(options.choice))
+
+
+def _seen(folder: Folder) -> list[tuple[str, int, int]]:
+    """Returns what tells whether anything that a plan reads was written since.
+
+    Every such file is moved in whole, so its inode and the time of its change are new each time.
+    """
+    alone = [folder.manifest, folder.analysis, folder.schedules]
+    paths = [*alone, *sorted(folder.runs.glob("*.parquet"))]
+    found = [(path.name, path.stat()) for path in paths if path.exists()]
+    return [(name, stat.st_ino, stat.st_ctime_ns) for name, stat in found]
 
 
 def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:

@@ -37,7 +37,10 @@ class Task:
             out=out,
             pack=pack.id,
             program=pack.program.id,
-            runs=tuple(replace(run, steps=sweep.steps) for run in pack.runs),
+            runs=tuple(
+                run if run.steps == sweep.steps else replace(run, steps=sweep.steps)
+                for run in pack.runs
+            ),
             width=pack.width,
             schedule=pack.schedule,
             record=sweep.record,
