@@ -9,6 +9,7 @@ from jax import Array
 
 from tfc_jax.initializers import Dtype, Initializer, bias_init, kernel_init
 from tfc_jax.keys import Run
+from tfc_jax.models._product import dot_general
 
 Tap = Callable[[str, Array], Array]
 Shape = tuple[int, ...]
@@ -44,6 +45,7 @@ def linear(
         use_bias=bias,
         kernel_init=side_by_side(init, scale, n_maps),
         bias_init=bias_init(init, scale, fan_in),
+        dot_general=dot_general,
         rngs=rngs,
     )
 

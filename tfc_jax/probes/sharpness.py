@@ -57,7 +57,8 @@ def compute(view: ProbeView) -> dict[str, Array]:
     """
     flat, restored = ravel_pytree(view.params)
     gradient = jax.grad(lambda numbers: view.train_loss(restored(numbers)))
-    value, residual = largest_eigenvalue(lambda v: jax.jvp(gradient, (flat,), (v,))[1], flat)
+    _, pullback = jax.vjp(gradient, flat)  # v -> v^T H, and H is symmetric
+    value, residual = largest_eigenvalue(lambda v: pullback(v)[0], flat)
     tiny = jnp.finfo(flat.dtype).tiny
     return {
         "sharpness": value,
