@@ -82,7 +82,7 @@ def test_every_layers_weights_meet_their_gradient_as_logits_meet_theirs(
     assert s.euler
     assert s.weights[0].dtype == s.delta_by_layer[1].dtype == dtype
     delta = s.delta_by_layer[RUN.depth]
-    z_dot_grad = np.mean(np.sum(s.features[-1].astype(np.float64) * delta, axis=2), axis=1)
+    z_dot_grad = np.sum(s.features[-1].astype(np.float64) * delta, axis=(1, 2))
     for w, g in zip(s.weights, s.weight_grads, strict=True):
         assert np.abs(dot(w, g)).max() > 0.01  # there is something to be equal
         scale = norm(w) * norm(g)
@@ -114,7 +114,7 @@ def test_gradients_of_weights_are_mean_outer_products(activation: Any) -> None:
     s = trajectory(activation, "cross_entropy", np.float64)
     below = (s.inputs, *s.features[:-1])
     for h, delta, g in zip(below, s.delta_by_layer.values(), s.weight_grads, strict=True):
-        mean = np.einsum("tbi,tbo->tio", h, delta) / B
+        mean = np.einsum("tbi,tbo->tio", h, delta)
         assert np.abs(mean - g).max() <= 1e-14 * max(np.abs(g).max(), 1)
 
 
@@ -133,7 +133,7 @@ def test_identical_features_under_a_uniform_softmax_have_no_total_gradient(width
         _, rows = scan(one, replace(carry, params=params), run, batches, np.float64)
         s = jax.tree.map(np.asarray, rows["snapshot"])
     assert (
-        norm(s.delta_by_layer[run.depth]) > 1
+        B * norm(s.delta_by_layer[run.depth]) > 1
     )  # every sample pulls; their pulls cancel but for rounding
     assert all(np.abs(g).max() <= 1e-15 for g in s.weight_grads)
 

@@ -198,7 +198,7 @@ def snapshot_of(run: Run, metric: str, params: Callable[[Any], Any] = lambda p: 
     ],
     ids=["relu", "layer norm, mse, bias"],
 )
-def test_taps_give_every_samples_own_gradients(run: Run, everything: str) -> None:
+def test_taps_give_every_samples_share_of_the_gradient(run: Run, everything: str) -> None:
     snapshot = snapshot_of(run, everything)
     one = trainer(run)
     carry = one.init(Hyper.of(run))
@@ -218,8 +218,8 @@ def test_taps_give_every_samples_own_gradients(run: Run, everything: str) -> Non
         feature_grad = own.get(f"feature_{layer}", delta)  # of the logits both are the same
         # Backward through three layers: sums of at most 9 terms.
         close = partial(np.allclose, rtol=0, atol=30 * EPS * float(jnp.abs(delta).max()))
-        assert close(snapshot.delta_by_layer[layer], delta)
-        assert close(snapshot.feature_grads[layer - 1], feature_grad)
+        assert close(B * snapshot.delta_by_layer[layer], delta)
+        assert close(B * snapshot.feature_grads[layer - 1], feature_grad)
 
 
 def test_a_snapshot_holds_the_step_that_was_taken(everything: str) -> None:
@@ -247,7 +247,7 @@ def test_a_snapshot_holds_the_step_that_was_taken(everything: str) -> None:
         assert close(snapshot.weight_grads[i], grads[i]["kernel"])  # without L2
         assert close(snapshot.features[i], h[i + 1])
     assert snapshot.grad_norm_total == pytest.approx(total, 20 * EPS)
-    dot = np.mean(np.sum(snapshot.features[-1] * snapshot.delta_by_layer[run.depth], axis=1))
+    dot = np.sum(snapshot.features[-1] * snapshot.delta_by_layer[run.depth])
     assert snapshot.logit_dot_grad == pytest.approx(dot, abs=20 * EPS)
     assert np.array_equal(snapshot.labels, batch(1).y)
     assert snapshot.n_classes == K

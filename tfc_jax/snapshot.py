@@ -35,18 +35,18 @@ Values = Array | OnLayers  # of one column at one step: (), (L,), or on some lay
 class Snapshot:
     """One batch of one run at step t, before the update of step t is applied.
 
-    Tuples have one entry per layer 1..L; layer L holds the logits. Gradients marked "per sample"
-    are of sample i's own loss (the batch mean's gradient times B). W_l is the first linear map that
-    layer l applies to what it reads: of a convolution the windows x channels, of a recurrent layer
-    the weights of its input.
+    Tuples have one entry per layer 1..L; layer L holds the logits. Gradients are of the batch's
+    mean loss: row i of one is 1/B of the gradient of sample i's own loss. W_l is the first linear
+    map that layer l applies to what it reads: of a convolution the windows x channels, of a
+    recurrent layer the weights of its input.
 
     Attributes:
       step: () int32, t.
       inputs: (B, D) scaled inputs, flattened; the features of layer 0.
       features: (B, H_l) after the nonlinearity, flattened.
-      feature_grads: (B, H_l) per-sample loss gradient with respect to the features.
-      deltas: (B, H_l) per-sample loss gradient with respect to W_l h_{l-1}, before the norm; None
-        where a layer has no such place.
+      feature_grads: (B, H_l) gradient with respect to the features.
+      deltas: (B, H_l) gradient with respect to W_l h_{l-1}, before the norm; None where a layer
+        has no such place.
       weights: (fan_in, fan_out) of W_l, before the update; columns are units.
       weight_grads: likewise, of the batch-mean data loss (no weight decay).
       updates: likewise, what the optimizer adds to the weights.

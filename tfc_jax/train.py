@@ -15,6 +15,7 @@ from tfc_jax.interventions import intervene
 from tfc_jax.losses import accuracy, data_loss, prior_entropy
 from tfc_jax.metrics._rows import total_norm
 from tfc_jax.network import Network
+from tfc_jax.ordering import after
 from tfc_jax.sampling import Batch
 from tfc_jax.snapshot import Snapshot, Values
 
@@ -75,8 +76,10 @@ class Trainer:
             return self._loss(logits, batch), (logits, state)
 
         (loss, (logits, state)), grads = jax.value_and_grad(objective, has_aux=True)(carry.params)
-        carry, _ = self._update(carry, hyper, loss, grads, state)
-        return carry, self._always(loss, logits, batch)
+        updates, opt_state = self._updates(carry, hyper, grads)
+        moved = self._moved(carry, loss, after(updates, grads))
+        moved = replace(moved, model_state=state, opt_state=opt_state)
+        return moved, self._always(loss, logits, batch)
 
     def measured_step(self, carry: Carry, hyper: Hyper, batch: Batch) -> tuple[Carry, Records]:
         """The same step, whose backward pass also returns what the metrics read.
@@ -98,11 +101,12 @@ class Trainer:
         (loss, (logits, state, features)), (grads, tap_grads) = jax.value_and_grad(
             objective, argnums=(0, 1), has_aux=True
         )(carry.params, self.net.zero_taps(batch.x))
-        after, updates = self._update(carry, hyper, loss, grads, state)
+        updates, opt_state = self._updates(carry, hyper, grads)
         snapshot = self._snapshot(batch, carry, grads, updates, features, tap_grads)
         columns, metric_state = self._measure(snapshot, carry.metric_state)
-        records = self._always(loss, logits, batch) | columns
-        return replace(after, metric_state=metric_state), records
+        moved = self._moved(carry, loss, after(updates, grads, columns))
+        moved = replace(moved, model_state=state, opt_state=opt_state, metric_state=metric_state)
+        return moved, self._always(loss, logits, batch) | columns
 
     def intervene(self, carry: Carry, hyper: Hyper, x_NxD: Array) -> Carry:
         """Returns the carry after the run's intervention.
@@ -118,21 +122,22 @@ class Trainer:
         """The network's functions."""
         return Functional(self.network)
 
-    def _update(
-        self, carry: Carry, hyper: Hyper, loss: Array, grads: Tree, model_state: Tree
-    ) -> tuple[Carry, Tree]:
-        optimizer = self._optimizer(hyper, carry.step)
-        updates, opt_state = optimizer.update(grads, carry.opt_state, carry.params)
+    def _updates(self, carry: Carry, hyper: Hyper, grads: Tree) -> tuple[Tree, optax.OptState]:
+        """Returns what the optimizer adds to the parameters, and its next state."""
+        updates, opt_state = self._optimizer(hyper, carry.step).update(
+            grads, carry.opt_state, carry.params
+        )
+        return updates, opt_state
+
+    def _moved(self, carry: Carry, loss: Array, updates: Tree) -> Carry:
+        """Returns the carry of the next step, but for what the other states become."""
         is_first_bad = (carry.first_bad_step < 0) & ~jnp.isfinite(loss)
-        after = Carry(
+        return replace(
+            carry,
             params=optax.apply_updates(carry.params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
-            metric_state=carry.metric_state,
             step=carry.step + 1,
             first_bad_step=jnp.where(is_first_bad, carry.step, carry.first_bad_step),
         )
-        return after, updates
 
     def _optimizer(self, hyper: Hyper, step: Array) -> optax.GradientTransformation:
         """Coupled L2, then the update rule; built inside the step, so that its numbers trace."""
@@ -176,19 +181,19 @@ class Trainer:
         features: dict[str, Array],
         tap_grads: dict[str, Array],
     ) -> Snapshot:
-        net, n_samples = self.net, batch.x.shape[0]
-        per_sample = {name: n_samples * flat(grad) for name, grad in tap_grads.items()}
+        net = self.net
+        rows = {name: flat(grad) for name, grad in tap_grads.items()}
         logits = net.feature_names[-1]
         return Snapshot(
             step=carry.step,
             inputs=batch.x,
             features=tuple(flat(features[name]) for name in net.feature_names),
-            feature_grads=tuple(per_sample[name] for name in net.feature_names),
-            deltas=tuple(per_sample.get(name) for name in net.linear_names),
+            feature_grads=tuple(rows[name] for name in net.feature_names),
+            deltas=tuple(rows.get(name) for name in net.linear_names),
             weights=net.kernels(carry.params),
             weight_grads=net.kernels(grads),
             updates=net.kernels(updates),
-            labels=batch.y if self.network.n_classes else jnp.zeros(n_samples, jnp.int32),
+            labels=batch.y if self.network.n_classes else jnp.zeros(len(batch.x), jnp.int32),
             logit_dot_grad=jnp.sum(features[logits] * tap_grads[logits]),
             grad_norm_total=total_norm(jax.tree.leaves(grads)),
             n_classes=max(self.network.n_classes, 1),

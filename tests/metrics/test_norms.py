@@ -35,7 +35,7 @@ def test_norms_match_numpy(make_snapshot: Make, width: int) -> None:
     weight = frobenius(snapshot.weights)
     expected = {
         "feature_norm": frobenius(snapshot.features) / root_batch,
-        "delta_norm": frobenius(snapshot.deltas) / root_batch,
+        "delta_norm": frobenius(snapshot.deltas) * root_batch,
         "weight_norm": weight,
         "grad_norm": frobenius(snapshot.weight_grads),
         "update_ratio": frobenius(snapshot.updates) / weight,

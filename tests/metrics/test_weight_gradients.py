@@ -40,7 +40,7 @@ def layers(make: Make, factors: Sequence[tuple[np.ndarray, np.ndarray]]) -> Snap
         widths=tuple(d.shape[1] for d in deltas),
         inputs=jnp.asarray(below[0], jnp.float32),
         features=(*(jnp.asarray(h, jnp.float32) for h in below[1:]), jnp.asarray(deltas[-1])),
-        deltas=tuple(jnp.asarray(d, jnp.float32) for d in deltas),
+        deltas=tuple(jnp.asarray(d / len(d), jnp.float32) for d in deltas),
         weight_grads=tuple(jnp.asarray(g, jnp.float32) for g in grads),
     )
 

@@ -13,7 +13,7 @@ Measured on one CPU core (jax 0.10, batch 100, the four default families at ever
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -24,10 +24,13 @@ from jax.lax import Precision
 # Between these, a sum of up to 5 million squares loses less than a rounding to float32's range,
 # whose normal numbers start at 1.2e-38.
 _SMALL, _LARGE = 1e-24, 1e30
-_SMALL_TENSOR = 64 * 64  # elements
+_SMALL_TENSOR = 32 * 32  # elements
 _LARGE_TENSOR = 128 * 128  # elements
 _SMALL_BATCH = 128  # samples; a mean over so few is off by 5e-14 of its square at most
 _RESCALE = 2.0**75  # brings any normal float32 number where its square is normal
+
+
+Columns = dict[str, Array]
 
 
 class UnitRows(NamedTuple):
@@ -57,10 +60,14 @@ class Cosines(NamedTuple):
     between: Array
 
 
-def stack(layers: Sequence[Array]) -> Array:
-    """Returns the (B, H_l) arrays as one (L, B, H); zero columns change no product of rows."""
-    width = max(layer.shape[1] for layer in layers)
-    return together([jnp.pad(layer, ((0, 0), (0, width - layer.shape[1]))) for layer in layers])
+def by_shape(compute: Callable[[Array], Columns], layers: Sequence[Array]) -> Columns:
+    """Returns the columns of (B, H_l) arrays, each (L,), computed of (l, B, H) stacks of them.
+
+    Neighbours of one shape are stacked; widths are not padded to one.
+    """
+    stacks = itertools.groupby(layers, key=lambda rows_BxH: rows_BxH.shape)
+    parts = [compute(together(list(group))) for _, group in stacks]
+    return {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def unit_rows(rows_LxBxH: Array) -> UnitRows:
@@ -192,14 +199,23 @@ def each(function: Callable[..., Array], *columns: Sequence[Array]) -> Array:
     Neighbours of one shape are stacked into one kernel where they are small: 48 layers of width 14
     would otherwise pay 48 launches. Larger ones are left alone: their copies cost more.
     """
-    values = []
-    for shape, group in itertools.groupby(zip(*columns, strict=True), key=lambda row: row[0].shape):
-        rows = list(group)
-        if len(rows) > 1 and math.prod(shape) <= _SMALL_TENSOR:
-            values.append(jax.vmap(function)(*(together(c) for c in zip(*rows, strict=True))))
+    values, start = [], 0
+    for group in _alike(columns[0], _SMALL_TENSOR):
+        rows = [column[start : start + len(group)] for column in columns]
+        start += len(group)
+        if len(group) == 1:
+            values.append(function(*(row[0] for row in rows))[None])
         else:
-            values += [function(*row)[None] for row in rows]
+            values.append(jax.vmap(function)(*map(together, rows)))
     return jnp.concatenate(values)
+
+
+def _alike(arrays: Sequence[Array], small: int) -> Iterator[Sequence[Array]]:
+    """Neighbours of one shape; one by one if they have more than `small` elements."""
+    for shape, group in itertools.groupby(arrays, key=lambda array: array.shape):
+        members = list(group)
+        n = len(members) if math.prod(shape) <= small else 1
+        yield from (members[i : i + n] for i in range(0, len(members), n))
 
 
 def together(arrays: Sequence[Array]) -> Array:

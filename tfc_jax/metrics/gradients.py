@@ -2,7 +2,14 @@
 
 from jax import Array
 
-from tfc_jax.metrics._rows import class_matrix, class_sums, pair_cosines, stack, unit_rows
+from tfc_jax.metrics._rows import (
+    Columns,
+    by_shape,
+    class_matrix,
+    class_sums,
+    pair_cosines,
+    unit_rows,
+)
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
@@ -34,10 +41,14 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
     At a uniform softmax the logit gradients have cosine 1 within a class and -1/(K-1) between: only
     the class-conditional columns carry the paper's claim. They are absent for regression.
     """
-    gradients = unit_rows(stack(snapshot.feature_grads))
-    classes_KxB = class_matrix(snapshot.labels, snapshot.n_classes, gradients.rows.dtype)
-    cosines = pair_cosines(gradients, classes_KxB, class_sums(gradients, classes_KxB))
-    columns = {"grad_cos": cosines.everywhere}
-    if snapshot.n_classes == 1:
-        return columns
-    return columns | {"grad_cos_within": cosines.within, "grad_cos_between": cosines.between}
+
+    def columns(rows_lxBxH: Array) -> Columns:
+        gradients = unit_rows(rows_lxBxH)
+        classes_KxB = class_matrix(snapshot.labels, snapshot.n_classes, rows_lxBxH.dtype)
+        cosines = pair_cosines(gradients, classes_KxB, class_sums(gradients, classes_KxB))
+        found = {"grad_cos": cosines.everywhere}
+        if snapshot.n_classes == 1:
+            return found
+        return found | {"grad_cos_within": cosines.within, "grad_cos_between": cosines.between}
+
+    return by_shape(columns, snapshot.feature_grads)

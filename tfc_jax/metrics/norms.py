@@ -5,7 +5,14 @@ import itertools
 import jax.numpy as jnp
 from jax import Array
 
-from tfc_jax.metrics._rows import each, frobenius, root_mean_square, stack, unit_rows
+from tfc_jax.metrics._rows import (
+    Columns,
+    by_shape,
+    each,
+    frobenius,
+    root_mean_square,
+    unit_rows,
+)
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot, Values, on_layers
 
@@ -50,8 +57,8 @@ def compute(snapshot: Snapshot) -> dict[str, Values]:
     delta_l, weight_L, grad_L, update_L = jnp.split(frobenius(sum(tensors, ())), ends)
     root_batch = snapshot.labels.shape[0] ** 0.5
     columns: dict[str, Values] = {
-        "feature_norm": root_mean_square(unit_rows(stack(snapshot.features)).norm),
-        "delta_norm": on_layers(delta_l / root_batch, tuple(deltas), len(weight_L)),
+        **by_shape(_feature_norm, snapshot.features),
+        "delta_norm": on_layers(delta_l * root_batch, tuple(deltas), len(weight_L)),
         "weight_norm": weight_L,
         "grad_norm": grad_L,
         "update_ratio": update_L / weight_L,
@@ -60,6 +67,10 @@ def compute(snapshot: Snapshot) -> dict[str, Values]:
     if snapshot.euler:
         columns["euler_gap"] = _gap(snapshot) / (weight_L * grad_L)
     return columns
+
+
+def _feature_norm(rows_lxBxH: Array) -> Columns:
+    return {"feature_norm": root_mean_square(unit_rows(rows_lxBxH).norm)}
 
 
 def _gap(snapshot: Snapshot) -> Array:

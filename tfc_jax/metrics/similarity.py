@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from jax import Array
 
 from tfc_jax.metrics._rows import (
+    Columns,
+    by_shape,
     centered,
     class_matrix,
     class_sums,
     deficit,
     pair_cosines,
-    stack,
     unit_rows,
 )
 from tfc_jax.schema import Column
@@ -61,23 +62,24 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
     return of_features(snapshot.features, snapshot.labels, snapshot.n_classes)
 
 
-def of_features(layers: Sequence[Array], labels_B: Array, n_classes: int) -> dict[str, Array]:
+def of_features(layers: Sequence[Array], labels_B: Array, n_classes: int) -> Columns:
     """The columns of any features (B, H_l), one per layer; n_classes is 1 for regression."""
-    features = unit_rows(stack(layers))
-    classes_KxB = class_matrix(labels_B, n_classes, features.rows.dtype)
-    sums_LxKxH = class_sums(features, classes_KxB)
-    raw = pair_cosines(features, classes_KxB, sums_LxKxH)
-    columns = {
-        "feature_cos": raw.everywhere,
-        "feature_deficit": deficit(features, sums_LxKxH),
-    }
-    if n_classes == 1:
-        return columns
-    residual = centered(features)
-    about_mean = pair_cosines(residual, classes_KxB, class_sums(residual, classes_KxB))
-    return columns | {
-        "feature_cos_within": raw.within,
-        "feature_cos_between": raw.between,
-        "feature_cos_within_centered": about_mean.within,
-        "feature_cos_between_centered": about_mean.between,
-    }
+
+    def columns(rows_lxBxH: Array) -> Columns:
+        features = unit_rows(rows_lxBxH)
+        classes_KxB = class_matrix(labels_B, n_classes, rows_lxBxH.dtype)
+        sums_lxKxH = class_sums(features, classes_KxB)
+        raw = pair_cosines(features, classes_KxB, sums_lxKxH)
+        found = {"feature_cos": raw.everywhere, "feature_deficit": deficit(features, sums_lxKxH)}
+        if n_classes == 1:
+            return found
+        residual = centered(features)
+        about_mean = pair_cosines(residual, classes_KxB, class_sums(residual, classes_KxB))
+        return found | {
+            "feature_cos_within": raw.within,
+            "feature_cos_between": raw.between,
+            "feature_cos_within_centered": about_mean.within,
+            "feature_cos_between_centered": about_mean.between,
+        }
+
+    return by_shape(columns, layers)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from tfc_jax.metrics._rows import matmul, stack, unit_rows
+from tfc_jax.metrics._rows import Columns, by_shape, matmul, unit_rows
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
@@ -19,19 +19,21 @@ COLUMNS = (
 
 def compute(snapshot: Snapshot) -> dict[str, Array]:
     """Counts and shares, each (L,); NaN where a feature is not finite."""
-    features = unit_rows(stack(snapshot.features))
-    _, batch, padded = features.rows.shape
-    dtype = features.rows.dtype
-    width_L = jnp.array([layer.shape[1] for layer in snapshot.features], dtype)
-    active_LxH = jnp.sum(features.rows > 0, axis=1, dtype=jnp.int32).astype(dtype)
-    off_L = jnp.sum((active_LxH == 0).astype(dtype), axis=1) - (padded - width_L)
+    return by_shape(_of_rows, snapshot.features)
+
+
+def _of_rows(rows_lxBxH: Array) -> Columns:
+    _, batch, width = rows_lxBxH.shape
+    dtype = rows_lxBxH.dtype
+    active_lxH = jnp.sum(rows_lxBxH > 0, axis=1, dtype=jnp.int32).astype(dtype)
+    off_l = jnp.sum((active_lxH == 0).astype(dtype), axis=1)
     # As a product: two sums in a row would be merged into a second one over all rows.
-    active_L = matmul(active_LxH, jnp.ones(padded, dtype))
-    alive_L = jnp.sum(features.alive, axis=1)
-    poison_L = 0 * alive_L  # comparisons with NaN are false: a diverged run would look dead
+    active_l = matmul(active_lxH, jnp.ones(width, dtype))
+    alive_l = jnp.sum(unit_rows(rows_lxBxH).alive, axis=1)
+    poison_l = 0 * alive_l  # comparisons with NaN are false: a diverged run would look dead
     return {
-        "alive": alive_L,
-        "active_fraction": active_L / (batch * width_L) + poison_L,
-        "dead_units": off_L / width_L + poison_L,
-        "dead_samples": (batch - alive_L) / batch,
+        "alive": alive_l,
+        "active_fraction": active_l / (batch * width) + poison_l,
+        "dead_units": off_l / width + poison_l,
+        "dead_samples": (batch - alive_l) / batch,
     }

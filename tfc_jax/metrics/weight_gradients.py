@@ -71,8 +71,9 @@ def compute(snapshot: Snapshot) -> dict[str, Values]:
     below = _rows([snapshot.below[layer - 1] for layer in layers])
     above = _rows([d for layer in layers if (d := snapshot.deltas[layer - 1]) is not None])
     grads = [snapshot.weight_grads[layer - 1] for layer in layers]
+    batch = len(snapshot.labels)
     columns = {
-        "cancellation": _cancellation(below.norms, above.norms, grads),
+        "cancellation": _cancellation(below.norms, batch * above.norms, grads),
         "weight_grad_cos": _mean_cosines(below.grams * above.grams),
     }
     n_layers = len(snapshot.weights)

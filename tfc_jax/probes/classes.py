@@ -2,9 +2,15 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jax.lax import Precision
 
-from tfc_jax.metrics._rows import class_matrix, class_sums, stack, unit_rows
+from tfc_jax.metrics._rows import (
+    Columns,
+    by_shape,
+    class_matrix,
+    class_sums,
+    matmul,
+    unit_rows,
+)
 from tfc_jax.schema import Column
 from tfc_jax.sizes import Sizes
 from tfc_jax.snapshot import ProbeView
@@ -32,18 +38,20 @@ def compute(view: ProbeView) -> dict[str, Array]:
     """
     if not view.n_classes:
         return {}
-    features = unit_rows(stack(view.features))
-    classes_KxN = class_matrix(view.train_targets, view.n_classes, features.rows.dtype)
-    sums_LxKxH = class_sums(features, classes_KxN)
-    alive_LxK = jnp.matmul(features.alive, classes_KxN.T, precision=Precision.HIGHEST)
-    products_LxKxK = jnp.matmul(
-        sums_LxKxH, jnp.swapaxes(sums_LxKxH, 1, 2), precision=Precision.HIGHEST
-    )
-    self_LxKxK = jnp.eye(view.n_classes)[None] * alive_LxK[:, :, None]
-    pairs_LxKxK = alive_LxK[:, :, None] * alive_LxK[:, None, :] - self_LxKxK
-    some = pairs_LxKxK > 0
-    cosines = (products_LxKxK - self_LxKxK) / jnp.where(some, pairs_LxKxK, 1)
-    return {"class_cos": jnp.where(some, cosines, jnp.nan)}
+
+    def cosines(rows_lxNxH: Array) -> Columns:
+        features = unit_rows(rows_lxNxH)
+        classes_KxN = class_matrix(view.train_targets, view.n_classes, rows_lxNxH.dtype)
+        sums_lxKxH = class_sums(features, classes_KxN)
+        alive_lxK = matmul(features.alive, classes_KxN.T)
+        products_lxKxK = matmul(sums_lxKxH, jnp.swapaxes(sums_lxKxH, 1, 2))
+        self_lxKxK = jnp.eye(view.n_classes)[None] * alive_lxK[:, :, None]
+        pairs_lxKxK = alive_lxK[:, :, None] * alive_lxK[:, None, :] - self_lxKxK
+        some = pairs_lxKxK > 0
+        means_lxKxK = (products_lxKxK - self_lxKxK) / jnp.where(some, pairs_lxKxK, 1)
+        return {"class_cos": jnp.where(some, means_lxKxK, jnp.nan)}
+
+    return by_shape(cosines, view.features)
 
 
 def flops(n_samples: int, sizes: Sizes) -> float:
