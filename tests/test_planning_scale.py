@@ -4,6 +4,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,14 +26,15 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Count:
     """Counts the calls of a method, or the reads of a property, from now on."""
 
     def count(owner: type, name: str) -> Counter[str]:
-        calls, original = Counter[str](), vars(owner)[name]
-        method = original.fget if isinstance(original, property) else original
+        calls: Counter[str] = Counter()
+        original: Any = vars(owner)[name]
+        is_property = isinstance(original, property)
+        method: Callable[..., object] = original.fget if is_property else original
 
         def counting(*args: object) -> object:
             calls[name] += 1
             return method(*args)
 
-        is_property = isinstance(original, property)
         monkeypatch.setattr(owner, name, property(counting) if is_property else counting)
         return calls
 
