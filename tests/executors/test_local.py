@@ -1,76 +1,21 @@
-"""Which pack a worker takes next, and which program it is told to compile before."""
+"""What a worker is told: the pack that it takes, and the program that it compiles before."""
 
 import io
-from collections import deque
-from collections.abc import Container
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
+from tests.executors.tasks import task
 from tfc_jax.devices import Devices
-from tfc_jax.executors.local import Interrupt, _Pool, _Worker, following_task, next_task
-from tfc_jax.keys import Run
-from tfc_jax.record import Record
+from tfc_jax.executors.local import Interrupt, _Pool, _Worker
+from tfc_jax.executors.waiting import Waiting
 from tfc_jax.task import Task
-
-
-def task(pack: str, program: str) -> Task:
-    return Task(
-        out="",
-        pack=pack,
-        program=program,
-        runs=(Run(steps=1),),
-        width=1,
-        schedule="mapped",
-        record=Record(),
-        steps=1,
-    )
-
-
-TASKS = [task("1", "a"), task("2", "a"), task("3", "b"), task("4", "c")]
-
-
-@pytest.mark.parametrize(
-    ("program", "taken", "pack"),
-    [
-        ("", set(), "1"),  # the first of all
-        ("", {"a"}, "3"),  # another worker compiles a
-        ("a", {"a", "b"}, "1"),  # its own program goes on
-        ("b", {"a", "b"}, "3"),
-        ("d", {"a", "b", "d"}, "4"),  # its own is done: a new one
-        ("d", {"a", "b", "c", "d"}, "1"),  # all are taken: help with the first
-    ],
-)
-def test_a_worker_goes_on_with_what_it_compiled_or_begins_what_nobody_has(
-    program: str, taken: Container[str], pack: str
-) -> None:
-    assert next_task(TASKS, program, taken).pack == pack
-
-
-@pytest.mark.parametrize(
-    ("program", "taken", "pack"),
-    [
-        ("a", {"a"}, None),  # more of its own program
-        ("d", {"a", "b", "d"}, "4"),  # what nobody has
-        ("d", {"a", "b", "c", "d"}, "1"),  # all are taken: it will help
-    ],
-)
-def test_a_worker_prepares_what_it_will_take_after_its_own_program(
-    program: str, taken: Container[str], pack: str | None
-) -> None:
-    following = following_task(TASKS, program, taken)
-    assert (following and following.pack) == pack
-
-
-def test_nothing_follows_the_last_pack() -> None:
-    assert following_task([], "a", {"a"}) is None
 
 
 def lines_of_a_worker(platform: str) -> list[str]:
     """What a worker is told that trains 2 packs of program a, then goes on."""
     settings: Any = SimpleNamespace(devices=Devices(platform, (0,)))
-    pool = _Pool(deque([*TASKS[:2], *TASKS[:1:-1]]), settings, lambda event: None, Interrupt())
+    tasks = [task("1", "a"), task("2", "a"), task("4", "c"), task("3", "b")]
+    pool = _Pool(Waiting(tasks), settings, lambda event: None, Interrupt())
     process: Any = SimpleNamespace(stdin=io.StringIO())
     worker = _Worker(process, {})
     pool._give_task(worker)

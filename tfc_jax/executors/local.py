@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from tfc_jax.devices import Devices
+from tfc_jax.executors.waiting import Waiting
 from tfc_jax.store import mark_failed
 from tfc_jax.task import PREPARE, Task
 
@@ -64,7 +64,7 @@ def execute(
       on_event: called in this thread with `started`, `step`, `finished`, `stopped`, `failed`.
       interrupt: watched all the time.
     """
-    pool = _Pool(deque(tasks), settings, on_event, interrupt)
+    pool = _Pool(Waiting(tasks), settings, on_event, interrupt)
     devices = settings.devices
     try:
         for index in range(min(settings.n_workers, len(tasks))):
@@ -72,33 +72,6 @@ def execute(
         pool.serve()
     finally:
         pool.end()
-
-
-def next_task(tasks: Sequence[Task], program: str, taken: Container[str]) -> Task:
-    """Returns the first task of a worker's own program, else of one that no worker took yet.
-
-    Two workers that begin a program together both compile it; one that comes to it later finds it
-    in the compilation cache.
-
-    Args:
-      tasks: that wait; at least one.
-      program: that the worker has compiled, "" if none.
-      taken: programs that any worker took.
-    """
-    own = [task for task in tasks if task.program == program]
-    new = [task for task in tasks if task.program not in taken]
-    return (own or new or tasks)[0]
-
-
-def following_task(tasks: Sequence[Task], program: str, taken: Container[str]) -> Task | None:
-    """Returns the task that a worker takes after its last one of a program; None before that.
-
-    Args:
-      tasks, program, taken: as of `next_task`.
-    """
-    if not tasks or any(task.program == program for task in tasks):
-        return None
-    return next_task(tasks, program, taken)
 
 
 def worker_environment(platform: str, device: int | str) -> dict[str, str]:
@@ -134,12 +107,11 @@ class _Worker:
 
 @dataclass
 class _Pool:
-    tasks: deque[Task]
+    tasks: Waiting
     settings: Settings
     on_event: OnEvent
     interrupt: Interrupt
     workers: list[_Worker] = field(default_factory=list)
-    taken: set[str] = field(default_factory=set)  # programs
     events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
 
     def start(self, environment: dict[str, str]) -> None:
@@ -210,23 +182,20 @@ class _Pool:
             self.start(worker.environment)
 
     def _give_task(self, worker: _Worker) -> None:
-        wanted = self.tasks and not self.interrupt.level
         program = worker.foretold or worker.program
-        worker.task = next_task(self.tasks, program, self.taken) if wanted else None
+        worker.task = None if self.interrupt.level else self.tasks.take(program)
         if worker.task is not None:
-            self.tasks.remove(worker.task)
             worker.program, worker.foretold = worker.task.program, ""
-            self.taken.add(worker.program)
             worker.send(worker.task.to_json())
 
     def _foretell(self, worker: _Worker) -> None:
         """Tells a worker which program it will need next, once it has nothing else to compile."""
         if worker.foretold or self.settings.devices.platform not in COMPILES_AHEAD:
             return
-        task = following_task(self.tasks, worker.program, self.taken)
+        task = self.tasks.following(worker.program)
         if task is not None and not self.interrupt.level:
             worker.foretold = task.program
-            self.taken.add(task.program)
+            self.tasks.reserve(task.program)
             worker.send(PREPARE + task.to_json())
 
     def _ask_to_stop(self) -> None:
