@@ -93,7 +93,8 @@ def test_an_error_ahead_fails_the_pack_that_it_was_for_and_no_other(
     assert len(seen) == 1
 
 
-def test_a_worker_stops_at_once_whatever_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["stop", "no task"])
+def test_a_worker_ends_at_once_whatever_compiles(tmp_path: Path, line: str) -> None:
     started = tmp_path / "started"
     code = (
         "import pathlib, time; from tfc_jax import worker\n"
@@ -103,7 +104,11 @@ def test_a_worker_stops_at_once_whatever_compiles(tmp_path: Path) -> None:
         "worker.main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=ROOT, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
     )
     assert process.stdin is not None
     try:
@@ -111,9 +116,9 @@ def test_a_worker_stops_at_once_whatever_compiles(tmp_path: Path) -> None:
         process.stdin.flush()
         while not started.exists():
             assert process.poll() is None
-        process.stdin.write("stop\n")
+        process.stdin.write(f"{line}\n")
         process.stdin.flush()
-        assert process.wait(WAIT) == 0
+        assert (process.wait(WAIT) == 0) == (line == "stop")
     finally:
         process.kill()
         process.stdin.close()
