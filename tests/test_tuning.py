@@ -137,6 +137,18 @@ def test_a_program_that_was_not_measured_takes_the_change_of_the_likest(
     }
 
 
+def test_the_likest_is_of_the_same_architecture_before_it_is_of_the_same_size(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    mlps = [measured(one, 1.0) for one in now(sweep).values()]
+    other = make_sweep(tmp_path, base={"architecture": "residual"}, grid={"depth": [4, 6]})
+    small, large = now(other).values()
+    assert tuning.nearest(small, [*mlps, measured(large, 1.0)]).candidate is large
+    ends = mlps[0], mlps[4]
+    assert tuning.nearest(mlps[1].candidate, ends) is ends[0]
+    assert tuning.nearest(mlps[3].candidate, ends) is ends[1]
+
+
 def test_workers_take_the_longest_pack_that_waits() -> None:
     assert tuning.makespan([1, 3, 2, 2], 2) == 4
     assert tuning.makespan([5, 1, 1], 2) == 5
@@ -210,6 +222,15 @@ def tfc(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def choices_shown(told: str) -> list[str]:
+    """The last column of the table, where it says anything."""
+    return [
+        line.split()[-1]
+        for line in map(str.rstrip, told.splitlines())
+        if line.endswith(("now", "take", "keep"))
+    ]
+
+
 def test_without_schedules_what_is_in_force_is_measured_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,12 +254,14 @@ def test_what_is_recommended_is_stored_and_a_run_takes_it(
     monkeypatch.setattr(bench, "_answers", answers({"mapped": 0.001, "lockstep": 0.0002}))
     answer = tfc("bench", path, "--schedules", "--store", "--out", out, "--seconds", "1")
     assert answer.exit_code == 0, answer.output
+    assert choices_shown(answer.stdout) == ["now", "take"]
     assert "Take lockstep, width 8 for digits mlp 3x16: 7.50 times as fast." in answer.stdout
     assert f"{out}/schedules.json: stored for 1 programs" in answer.stdout
     assert tfc("run", path, "--out", out, "--workers", "0", "--quiet").exit_code == 0
     assert [(p.schedule, p.width) for p in started_packs(Folder(out))] == [("lockstep", 8)]
     again = tfc("bench", path, "--schedules", "--out", out)
     assert "Keep what is in force" in again.stdout
+    assert choices_shown(again.stdout) == ["keep"]
     monkeypatch.setattr(bench, "_answers", answers({"mapped": 0.0001, "lockstep": 0.1}))
     back = tfc("bench", path, "--schedules", "--out", out, "--json")
     best = [row for row in json.loads(back.stdout) if row["recommended"]]
