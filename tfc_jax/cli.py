@@ -342,9 +342,10 @@ def bench(
     Each candidate takes a compilation (about 10 s on a CPU) and --seconds.
     """
     from tfc_jax import devices
-    from tfc_jax.bench import HEADINGS, announcement, cells, conclusions, measure, rows
+    from tfc_jax.bench import announcement, measure
     from tfc_jax.bench import prepare as prepare_bench
     from tfc_jax.bench import store as store_choice
+    from tfc_jax.bench_report import HEADINGS, cells, conclusions, rows
 
     loaded = _load_all(sweeps, set_, filter_, limit)
     _check_one_folder(loaded, out)
