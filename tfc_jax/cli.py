@@ -2,25 +2,34 @@
 
 import json
 from dataclasses import replace
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tfc_jax.console import (
-    INTERRUPTED,
-    SOME_FAILED,
-    interruptible,
-    print_table,
-    refuse,
-    reports_errors,
+from tfc_jax.console import SOME_FAILED, print_table, refuse, reports_errors
+from tfc_jax.flags import (
+    AsJson,
+    Deterministic,
+    Executor,
+    Filter,
+    Limit,
+    MaxMemory,
+    Out,
+    Quiet,
+    ResultsPath,
+    RunId,
+    Scheduled,
+    Set,
+    SweepPath,
+    SweepPaths,
+    Verbose,
+    Width,
+    Workers,
+    load_all,
+    options_of,
+    with_folders,
 )
-
-if TYPE_CHECKING:
-    from tfc_jax.config import Sweep
-    from tfc_jax.launch import Options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,43 +39,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: prepare them once.")
 app.add_typer(data_app, name="data")
-
-
-class Schedule(StrEnum):
-    """How a pack's lanes are stepped."""
-
-    lockstep = "lockstep"
-    mapped = "mapped"
-
-
-class Executor(StrEnum):
-    """Where workers run."""
-
-    local = "local"
-
-
-SweepPath = Annotated[Path, typer.Argument(help="Sweep file (YAML).", metavar="SWEEP")]
-SweepPaths = Annotated[list[Path], typer.Argument(help="Sweep files (YAML).", metavar="SWEEP...")]
-ResultsPath = Annotated[Path, typer.Argument(help="Results folder.", metavar="RESULTS")]
-RunId = Annotated[str, typer.Argument(help="12 hex digits, see `tfc ls`.", metavar="RUN_ID")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
-Filter = Annotated[
-    str | None, typer.Option("--filter", help='Only runs where this holds: "depth > 5".')
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N runs.")]
-Out = Annotated[Path | None, typer.Option(help="Results folder; default results/<name>.")]
-Width = Annotated[int | None, typer.Option(min=1, max=65536, help="Lanes of a new pack.")]
-Scheduled = Annotated[Schedule | None, typer.Option(help="Schedule of new packs.")]
-MaxMemory = Annotated[
-    float | None, typer.Option(min=0.001, metavar="GIB", help="Device memory a pack may need.")
-]
-Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes; default one per device; 0: in this one.")
-]
-Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also every event, as JSON.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and the result.")]
 
 
 @app.command()
@@ -82,7 +54,7 @@ def init() -> None:
 @reports_errors
 def validate(sweeps: SweepPaths) -> None:
     """Check sweep files; says what is wrong, all at once."""
-    for sweep in _load_all(sweeps, [], None, None):
+    for sweep in load_all(sweeps, [], None, None):
         more = f", and at most {sweep.more:,} more by refine" if sweep.more else ""
         typer.echo(f"{sweep.path}: {len(sweep.runs)} runs of {sweep.steps} steps{more}")
 
@@ -114,20 +86,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what would run: programs, packs, memory, time, disk. Runs nothing."""
-    from tfc_jax import choices, devices, estimate
-    from tfc_jax.launch import plan_sweep
+    ((loaded, folder),) = with_folders(load_all([sweep], set_, filter_, limit), out)
+    options = options_of(pack_width, schedule, max_memory, workers)
+    from tfc_jax.commands import show_plan
 
-    loaded = _load_all([sweep], set_, filter_, limit)[0]
-    options = _options(pack_width, schedule, max_memory, workers)
-    folder, found = _folder(loaded, out), devices.find()
-    planned = plan_sweep(loaded, folder, options, found)
-    rows = estimate.program_rows(planned, workers or len(found.ids), measure=measure)
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    print_table(list(rows[0]), [row.values() for row in rows])
-    typer.echo(estimate.summary(planned, workers or len(found.ids)))
-    typer.echo(choices.origin(folder, found.platform, options.choice))
+    show_plan(loaded, folder, options, measure=measure, as_json=as_json)
 
 
 @app.command()
@@ -156,43 +119,32 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Train what is missing: resumes what is unfinished, skips what is done."""
-    loaded = _load_all(sweeps, set_, filter_, limit)
-    _check_one_folder(loaded, out)
+    loaded = with_folders(load_all(sweeps, set_, filter_, limit), out)
+    options = options_of(pack_width, schedule, max_memory, workers)
+    from tfc_jax.commands import show_plan, train
+
     if dry_run:
-        for path in sweeps:
-            plan(path, set_, filter_, limit, out, pack_width, schedule, max_memory, workers)
+        for sweep, folder in loaded:
+            show_plan(sweep, folder, options, measure=False, as_json=False)
         return
-    given = {"set": set_, "filter": filter_, "limit": limit}
     options = replace(
-        _options(pack_width, schedule, max_memory, workers),
+        options,
         deterministic=deterministic,
         commit_seconds=commit_seconds,
         fail_fast=fail_fast,
         fresh=fresh,
-        given=given,
+        given={"set": set_, "filter": filter_, "limit": limit},
     )
-    _train([(sweep, _folder(sweep, out)) for sweep in loaded], options, quiet, verbose)
+    train(loaded, options, quiet=quiet, verbose=verbose)
 
 
 @app.command()
 @reports_errors
 def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -> None:
     """Train failed packs again, from their last commit."""
-    from tfc_jax.layout import Folder
-    from tfc_jax.manifest import launched_sweep, read
+    from tfc_jax.commands import train_again
 
-    folder = Folder(results)
-    sweep = launched_sweep(folder)
-    manifest = read(folder)
-    assert manifest is not None
-    flags = manifest["flags"]
-    options = replace(
-        _options(workers=workers),
-        retry=True,
-        given={name: flags[name] for name in ("set", "filter", "limit")},
-        **{name: flags[name] for name in ("max_memory", "deterministic")},
-    )
-    _train([(sweep, folder)], options, quiet)
+    train_again(results, workers, quiet=quiet)
 
 
 @app.command()
@@ -341,36 +293,15 @@ def bench(
     Measures three programs at most: the smallest, middle and largest.
     Each candidate takes a compilation (about 10 s on a CPU) and --seconds.
     """
-    from tfc_jax import devices
-    from tfc_jax.bench import announcement, measure
-    from tfc_jax.bench import prepare as prepare_bench
-    from tfc_jax.bench import store as store_choice
-    from tfc_jax.bench_report import HEADINGS, cells, conclusions, rows
-
-    loaded = _load_all(sweeps, set_, filter_, limit)
-    _check_one_folder(loaded, out)
     if store and not schedules:
         refuse("--store: nothing is compared without --schedules. Give both.")
-    options, found = _options(pack_width, schedule, max_memory, workers), devices.find()
-    benches = [
-        (prepare_bench(sweep, folder, options, found, compare=schedules), folder)
-        for sweep in loaded
-        for folder in [_folder(sweep, out)]
-    ]
-    found_rows = []
-    for prepared, folder in benches:
-        say = partial(typer.echo, err=True) if not quiet else lambda line: None
-        say(announcement(prepared, seconds))
-        measured = measure(prepared, options, found, seconds, say)
-        found_rows += rows(prepared, measured)
-        if not as_json:
-            print_table(HEADINGS, cells(prepared, measured))
-            typer.echo("\n".join(conclusions(prepared, measured)))
-        if store:
-            n = store_choice(prepared, measured, folder)
-            typer.echo(f"{folder.schedules}: stored for {n} programs", err=as_json)
-    if as_json:
-        typer.echo(json.dumps(found_rows))
+    loaded = with_folders(load_all(sweeps, set_, filter_, limit), out)
+    options = options_of(pack_width, schedule, max_memory, workers)
+    from tfc_jax.commands import compare
+
+    compare(
+        loaded, options, seconds, schedules=schedules, store=store, as_json=as_json, quiet=quiet
+    )
 
 
 @data_app.command()
@@ -383,92 +314,6 @@ def prepare(
 
     data.prepare(name)
     typer.echo(f"{name}: ready")
-
-
-def _train(
-    sweeps: "list[tuple[Sweep, Any]]", options: "Options", quiet: bool, verbose: bool = False
-) -> None:
-    """Plans all sweeps before the first one trains, so that bad input is refused at once.
-
-    A launch begins with its own plan, so a single sweep is not planned here.
-    """
-    from rich.console import Console
-
-    from tfc_jax import choices, devices
-    from tfc_jax.launch import launch, plan_sweep, prepare_process
-    from tfc_jax.progress import Display
-
-    found = devices.find()
-    prepare_process(options, found)
-    for sweep, folder in sweeps if len(sweeps) > 1 else []:
-        plan_sweep(sweep, folder, options, found)
-    code = 0
-    with interruptible() as interrupt:
-        for sweep, folder in sweeps:
-            if folder.schedules.exists() and not options.fresh and not quiet:
-                typer.echo(choices.origin(folder, found.platform, options.choice), err=True)
-            with Display(Console(stderr=True), quiet, verbose) as display:
-                counts = launch(sweep, folder, options, found, display, interrupt)
-            known = ("done", "diverged", "running", "failed", "pending")
-            summary = ", ".join(f"{counts[name]} {name}" for name in known if counts[name])
-            typer.echo(f"{folder.root}: {summary}")
-            if counts["failed"]:
-                code = SOME_FAILED
-                typer.echo(
-                    f"{folder.root}/workers.log says more. Try the failed packs again with: "
-                    f"tfc retry {folder.root}",
-                    err=True,
-                )
-            if interrupt.level:
-                stopped_by_failure = options.fail_fast and counts["failed"]
-                raise typer.Exit(SOME_FAILED if stopped_by_failure else INTERRUPTED)
-    raise typer.Exit(code)
-
-
-def _load_all(
-    paths: list[Path], overrides: list[str], where: str | None, limit: int | None
-) -> "list[Sweep]":
-    """Loads every sweep; the errors of all of them together."""
-    from tfc_jax.config import load_sweep
-    from tfc_jax.errors import InputError
-
-    sweeps: list[Sweep] = []
-    errors: list[str] = []
-    for path in paths:
-        try:
-            sweeps.append(load_sweep(path, overrides=overrides, where=where, limit=limit))
-        except InputError as error:
-            errors += error.messages
-    if errors:
-        raise InputError(errors)
-    return sweeps
-
-
-def _check_one_folder(sweeps: "list[Sweep]", out: Path | None) -> None:
-    if out is not None and len(sweeps) > 1:
-        refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
-
-
-def _options(
-    pack_width: int | None = None,
-    schedule: Schedule | None = None,
-    max_memory: float | None = None,
-    workers: int | None = None,
-) -> "Options":
-    from tfc_jax.launch import Options
-
-    return Options(
-        workers=workers,
-        pack_width=pack_width,
-        schedule=schedule.value if schedule else None,
-        max_memory=max_memory * 2**30 if max_memory else None,
-    )
-
-
-def _folder(sweep: "Sweep", out: Path | None) -> Any:
-    from tfc_jax.layout import Folder
-
-    return Folder(out if out is not None else Path("results") / sweep.name)
 
 
 def main() -> None:

@@ -1,0 +1,129 @@
+"""What the longer commands do with their sweeps and options, and what they print."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from tfc_jax import bench, bench_report, choices, devices, estimate, manifest
+from tfc_jax.config import Sweep
+from tfc_jax.console import INTERRUPTED, SOME_FAILED, interruptible, print_table
+from tfc_jax.launch import Options, launch, plan_sweep, prepare_process
+from tfc_jax.layout import Folder
+from tfc_jax.progress import Display
+
+STATUSES = ("done", "diverged", "running", "failed", "pending")
+
+
+def show_plan(
+    sweep: Sweep, folder: Folder, options: Options, *, measure: bool, as_json: bool
+) -> None:
+    """Prints what would run, and where the schedule and width of new packs come from."""
+    found = devices.find()
+    planned = plan_sweep(sweep, folder, options, found)
+    n_workers = options.workers or len(found.ids)
+    rows = estimate.program_rows(planned, n_workers, measure=measure)
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    print_table(list(rows[0]), [row.values() for row in rows])
+    typer.echo(estimate.summary(planned, n_workers))
+    typer.echo(choices.origin(folder, found.platform, options.choice))
+
+
+def train(
+    sweeps: Sequence[tuple[Sweep, Folder]], options: Options, *, quiet: bool, verbose: bool = False
+) -> None:
+    """Trains what is missing of every sweep, then ends with the exit code.
+
+    All sweeps are planned before the first one trains, so that bad input is refused at once. A
+    launch begins with its own plan, so a single sweep is not planned here.
+    """
+    found = devices.find()
+    prepare_process(options, found)
+    for sweep, folder in sweeps if len(sweeps) > 1 else []:
+        plan_sweep(sweep, folder, options, found)
+    code = 0
+    with interruptible() as interrupt:
+        for sweep, folder in sweeps:
+            if folder.schedules.exists() and not options.fresh and not quiet:
+                typer.echo(choices.origin(folder, found.platform, options.choice), err=True)
+            with Display(Console(stderr=True), quiet, verbose) as display:
+                counts = launch(sweep, folder, options, found, display, interrupt)
+            code = max(code, _told(counts, folder))
+            if interrupt.level:
+                stopped_by_failure = options.fail_fast and counts["failed"]
+                raise typer.Exit(SOME_FAILED if stopped_by_failure else INTERRUPTED)
+    raise typer.Exit(code)
+
+
+def _told(counts: Counter[str], folder: Folder) -> int:
+    """Prints how many runs have which status; returns the exit code that follows from it."""
+    summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
+    typer.echo(f"{folder.root}: {summary}")
+    if not counts["failed"]:
+        return 0
+    typer.echo(
+        f"{folder.root}/workers.log says more. Try the failed packs again with: "
+        f"tfc retry {folder.root}",
+        err=True,
+    )
+    return SOME_FAILED
+
+
+def train_again(results: Path, workers: int | None, *, quiet: bool) -> None:
+    """Trains what failed, with the sweep and the flags of the last launch."""
+    folder = Folder(results)
+    sweep = manifest.launched_sweep(folder)
+    stored = manifest.read(folder)
+    assert stored is not None
+    flags = stored["flags"]
+    options = Options(
+        workers=workers,
+        retry=True,
+        max_memory=flags["max_memory"],
+        deterministic=flags["deterministic"],
+        given={name: flags[name] for name in ("set", "filter", "limit")},
+    )
+    train([(sweep, folder)], options, quiet=quiet)
+
+
+def compare(
+    sweeps: Sequence[tuple[Sweep, Folder]],
+    options: Options,
+    seconds: float,
+    *,
+    schedules: bool,
+    store: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measures how fast sweeps train here, prints what follows, and stores it if asked to.
+
+    Args:
+      seconds: for each candidate, compilation apart.
+      schedules: other schedules and widths are measured too.
+    """
+    found = devices.find()
+    prepared = [
+        (bench.prepare(sweep, folder, options, found, compare=schedules), folder)
+        for sweep, folder in sweeps
+    ]
+    rows = []
+    for one, folder in prepared:
+        say = partial(typer.echo, err=True) if not quiet else lambda line: None
+        say(bench.announcement(one, seconds))
+        measured = bench.measure(one, options, found, seconds, say)
+        rows += bench_report.rows(one, measured)
+        if not as_json:
+            print_table(bench_report.HEADINGS, bench_report.cells(one, measured))
+            typer.echo("\n".join(bench_report.conclusions(one, measured)))
+        if store:
+            n = bench.store(one, measured, folder)
+            typer.echo(f"{folder.schedules}: stored for {n} programs", err=as_json)
+    if as_json:
+        typer.echo(json.dumps(rows))

@@ -1,0 +1,96 @@
+"""The flags that commands share, and what is made of them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfc_jax.console import refuse
+
+if TYPE_CHECKING:
+    from tfc_jax.config import Sweep
+    from tfc_jax.launch import Options
+    from tfc_jax.layout import Folder
+
+
+class Schedule(StrEnum):
+    """How a pack's lanes are stepped."""
+
+    lockstep = "lockstep"
+    mapped = "mapped"
+
+
+class Executor(StrEnum):
+    """Where workers run."""
+
+    local = "local"
+
+
+SweepPath = Annotated[Path, typer.Argument(help="Sweep file (YAML).", metavar="SWEEP")]
+SweepPaths = Annotated[list[Path], typer.Argument(help="Sweep files (YAML).", metavar="SWEEP...")]
+ResultsPath = Annotated[Path, typer.Argument(help="Results folder.", metavar="RESULTS")]
+RunId = Annotated[str, typer.Argument(help="12 hex digits, see `tfc ls`.", metavar="RUN_ID")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help='Only runs where this holds: "depth > 5".')
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N runs.")]
+Out = Annotated[Path | None, typer.Option(help="Results folder; default results/<name>.")]
+Width = Annotated[int | None, typer.Option(min=1, max=65536, help="Lanes of a new pack.")]
+Scheduled = Annotated[Schedule | None, typer.Option(help="Schedule of new packs.")]
+MaxMemory = Annotated[
+    float | None, typer.Option(min=0.001, metavar="GIB", help="Device memory a pack may need.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes; default one per device; 0: in this one.")
+]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also every event, as JSON.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and the result.")]
+
+
+def load_all(
+    paths: list[Path], overrides: list[str], where: str | None, limit: int | None
+) -> "list[Sweep]":
+    """Loads every sweep; the errors of all of them together."""
+    from tfc_jax.config import load_sweep
+    from tfc_jax.errors import InputError
+
+    sweeps: list[Sweep] = []
+    errors: list[str] = []
+    for path in paths:
+        try:
+            sweeps.append(load_sweep(path, overrides=overrides, where=where, limit=limit))
+        except InputError as error:
+            errors += error.messages
+    if errors:
+        raise InputError(errors)
+    return sweeps
+
+
+def options_of(
+    pack_width: int | None = None,
+    schedule: Schedule | None = None,
+    max_memory: float | None = None,
+    workers: int | None = None,
+) -> "Options":
+    """Returns how to run; memory is given in GiB."""
+    from tfc_jax.launch import Options
+
+    return Options(
+        workers=workers,
+        pack_width=pack_width,
+        schedule=schedule.value if schedule else None,
+        max_memory=max_memory * 2**30 if max_memory else None,
+    )
+
+
+def with_folders(sweeps: "list[Sweep]", out: Path | None) -> "list[tuple[Sweep, Folder]]":
+    """Returns every sweep with its results folder."""
+    from tfc_jax.layout import Folder
+
+    if out is not None and len(sweeps) > 1:
+        refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
+    return [(sweep, Folder(out or Path("results") / sweep.name)) for sweep in sweeps]
