@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.sweeps import ROOT, content, make_sweep, train, write_sweep
+from tfc_jax import config
 from tfc_jax.cli import app
-from tfc_jax.config import load_sweep
+from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.keys import KEYS
 from tfc_jax.launch import started_packs
 from tfc_jax.layout import Folder
@@ -73,6 +74,21 @@ def test_a_plan_says_what_would_run_and_writes_nothing(here: Path, command: tupl
     assert "6 runs of 60 steps" in answer.stdout
     assert "digits mlp 3x16" in answer.stdout
     assert sorted(path.name for path in here.iterdir()) == ["small.yaml"]
+
+
+@pytest.mark.parametrize("command", [("plan",), ("run", "-n")])
+def test_a_plan_reads_its_sweep_once(
+    here: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str]
+) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path, **selection: Any) -> Sweep:
+        read.append(path)
+        return load_sweep(path, **selection)
+
+    monkeypatch.setattr(config, "load_sweep", counting)
+    assert tfc(*command, write_sweep(here)).exit_code == 0
+    assert len(read) == 1
 
 
 def test_a_plan_as_json_is_one_row_per_program(here: Path) -> None:
