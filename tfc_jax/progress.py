@@ -44,6 +44,7 @@ class Display:
     def __init__(self, console: Console, quiet: bool, verbose: bool = False) -> None:
         self._console, self._quiet, self._verbose = console, quiet, verbose
         self._plan: Plan | None = None
+        self._packs: dict[str, Pack] = {}  # of the plan, by id
         self._lines: dict[str, _Line] = {}
         self._finished = 0
         columns = (
@@ -68,6 +69,7 @@ class Display:
 
     def _on_planned(self, event: dict[str, Any]) -> None:
         plan = self._plan = event["plan"]
+        self._packs = {pack.id: pack for pack in plan.packs}
         self._finished = 0
         todo = plan.unfinished
         runs, skipped = sum(len(p.runs) for p in todo), len(plan.packs) - len(todo)
@@ -77,7 +79,7 @@ class Display:
 
     def _on_started(self, event: dict[str, Any]) -> None:
         assert self._plan is not None
-        pack = next(p for p in self._plan.packs if p.id == event["pack"])
+        pack = self._packs[event["pack"]]
         line = _Line(pack, time.monotonic(), event["step"], event["step"])
         line.task = self._live.add_task(
             _title(pack), total=self._plan.sweep.steps, rest="compiling"
