@@ -25,6 +25,7 @@ from tfc_jax.executors import inline, local
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import make_folder
 from tfc_jax.keys import KEYS, Run
+from tfc_jax.keytypes import Key
 from tfc_jax.layout import Folder
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan, StartedPack
@@ -387,11 +388,15 @@ def run_status(runs: pd.DataFrame, steps: int) -> dict[str, str]:
 
 def _runs(table: pd.DataFrame) -> list[Run]:
     """The runs of the rows of the runs table; a whole column at a time, since packs are many."""
-    columns = [
-        [key.checked(None if _is_null(value) else value) for value in table[name].tolist()]
-        for name, key in KEYS.items()
-    ]
+    columns = [_checked(key, table[name].tolist()) for name, key in KEYS.items()]
     return [Run(*values) for values in zip(*columns, strict=True)]
+
+
+def _checked(key: Key, column: list[Any]) -> list[Any]:
+    """The values of a column as runs hold them; each distinct one is checked once."""
+    values = [None if _is_null(value) else value for value in column]
+    checked = {value: key.checked(value) for value in dict.fromkeys(values)}
+    return [checked[value] for value in values]
 
 
 def _is_null(value: Any) -> bool:
