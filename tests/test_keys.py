@@ -226,6 +226,7 @@ def test_run_ids_hash_what_differs_from_the_defaults() -> None:
 
 def test_steps_and_defaults_do_not_rename_a_run() -> None:
     assert Run(steps=99, width=128).run_id == Run().run_id == "44136fa355b3"
+    assert Run(steps=99, width=128).identity == Run().identity != Run(width=64).identity
 
 
 @pytest.mark.parametrize("name", KEYS)

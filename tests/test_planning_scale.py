@@ -76,10 +76,16 @@ def test_a_price_is_that_of_the_pack_itself(tmp_path: Path) -> None:
     assert len(set(prices(disk, packs))) == 4
 
 
-def test_a_plan_in_a_fresh_folder_hashes_no_run(tmp_path: Path, counted: Count) -> None:
-    sweep = sweep_of(tmp_path, 20)
+@pytest.mark.parametrize("has_started", [False, True])
+def test_a_plan_hashes_no_run(tmp_path: Path, counted: Count, has_started: bool) -> None:
+    sweep, started = sweep_of(tmp_path, 20), list[launch.StartedPack]()
+    if has_started:
+        train(sweep_of(tmp_path, 4), tmp_path / "out")
+        started = list(launch.started_packs(Folder(tmp_path / "out")))
     hashes = counted(Run, "run_id")
-    shown(make_plan(sweep, platform="cpu", width=4))
+    plan = make_plan(sweep, platform="cpu", width=4, started=started)
+    shown(plan)
+    assert sum(pack.steps_done > 0 for pack in plan.packs) == len(started)
     assert not hashes
 
 

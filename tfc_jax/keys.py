@@ -203,6 +203,11 @@ class Run:
         return {name: value for name, value, default in values if value != default}
 
     @property
+    def identity(self) -> Hashable:
+        """What `run_id` stands for, without a hash of it: the values of all keys but `steps`."""
+        return _identity_of(self)
+
+    @property
     def run_id(self) -> str:
         """12 hex digits: a hash of `changed()`, so neither new keys nor more steps rename a run."""
         return hashlib.sha256(_canonical(self.changed()).encode()).hexdigest()[:12]

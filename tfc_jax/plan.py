@@ -6,10 +6,8 @@ devices, workers or the memory found.
 
 from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
 
 from tfc_jax import data, registry
 from tfc_jax.choices import Choice, Choices
@@ -87,11 +85,8 @@ def make_plan(
     """
     by_program = _by_program(sweep.runs)
     programs = _programs(by_program)
-    # Where nothing was started, nothing needs to be looked up: a run_id costs a hash.
-    wanted = [run.run_id for run in sweep.runs] if started else []
-    packs, taken = _kept(started, set(wanted), programs)
-    is_missing = [run_id not in taken for run_id in wanted]
-    missing = _by_program(compress(sweep.runs, is_missing)) if started else by_program
+    packs, taken = _kept(started, sweep.runs, programs)
+    missing = _by_program(r for r in sweep.runs if r.identity not in taken) if taken else by_program
     choices = stored.overridden(Choice(schedule, width))
     for key, runs in missing.items():
         chosen = choices.of(programs[key].id)
@@ -107,16 +102,15 @@ def make_plan(
 
 def _kept(
     started: Sequence[StartedPack],
-    wanted: AbstractSet[str],
+    wanted: Iterable[Run],
     programs: Mapping[Hashable, ProgramPlan],
-) -> tuple[list[Pack], set[str]]:
-    """Returns the started packs that hold a wanted run, and the run_ids of all started packs."""
+) -> tuple[list[Pack], set[Hashable]]:
+    """Returns the started packs that hold a wanted run, and the identities of all started runs."""
+    taken = {run.identity for old in started for run in old.runs}
+    others = taken.difference(run.identity for run in wanted) if taken else taken
     packs: list[Pack] = []
-    taken: set[str] = set()
     for old in started:
-        ids = {run.run_id for run in old.runs}
-        taken |= ids
-        if ids & wanted:
+        if any(run.identity not in others for run in old.runs):
             program = programs[program_key(old.runs[0])]
             pack = Pack(
                 program=program,
