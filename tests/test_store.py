@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -285,6 +286,24 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(committed_thric
         path.write_bytes(b"half")
     make_store(committed_thrice).recover()
     assert not [path for path in leftovers if path.exists()]
+
+
+def test_a_new_pack_searches_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Folders grow with every pack: each would search what all others left.
+    train_fake_pack(tmp_path)
+    searched: list[str] = []
+    original = Path.glob
+
+    def glob(folder: Path, pattern: str) -> Iterator[Path]:
+        searched.append(pattern)
+        return original(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", glob)
+    new = tuple(replace(run, seed=100 + run.seed) for run in RUNS)
+    assert make_store(Folder(tmp_path), new).recover() is None
+    assert not searched
+    assert make_store(Folder(tmp_path), RUNS).recover() is not None
+    assert searched
 
 
 def test_recovery_leaves_other_packs_alone(committed_thrice: Folder) -> None:
