@@ -16,7 +16,7 @@ from tfc_jax.files import write_whole
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
 from tfc_jax.pack import Pack, ProgramPlan, prices
-from tfc_jax.plan import Plan, make_plan
+from tfc_jax.plan import Plan, StartedPack, make_plan
 
 Count = Callable[[type, str], Counter[str]]
 
@@ -78,7 +78,7 @@ def test_a_price_is_that_of_the_pack_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("has_started", [False, True])
 def test_a_plan_hashes_no_run(tmp_path: Path, counted: Count, has_started: bool) -> None:
-    sweep, started = sweep_of(tmp_path, 20), list[launch.StartedPack]()
+    sweep, started = sweep_of(tmp_path, 20), list[StartedPack]()
     if has_started:
         train(sweep_of(tmp_path, 4), tmp_path / "out")
         started = list(launch.started_packs(Folder(tmp_path / "out")))
