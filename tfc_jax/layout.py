@@ -77,10 +77,6 @@ class Folder:
         """The folder of a result table."""
         return self.root / name
 
-    def rows_of(self, pack: str) -> Path:
-        """The rows of a pack in the runs table: the first that is written of it."""
-        return self.runs / f"{pack}.parquet"
-
     def checkpoint(self, pack: str, step: int) -> Path:
         """The state of a pack after `step` updates."""
         return self.checkpoints / f"{pack}-{step:09d}.npz"

@@ -4,7 +4,7 @@ A group of chunks is committed in this order: stage the parts beside the tables 
 a checkpoint that names them with their SHA-256 (the commit point); move the parts into the tables;
 write the final weights, if done; rewrite the pack's rows of the runs table. Recovery finishes what
 the newest good checkpoint names and drops everything it does not cover, so no row is lost or
-doubled, and none stands half written. Before all that a pack has its rows of the runs table.
+doubled, and none stands half written.
 """
 
 import logging
@@ -76,13 +76,7 @@ class PackStore:
         self._first_bad_step = np.full(len(self.runs), -1)
 
     def recover(self) -> Checkpoint | None:
-        """Finishes or drops what an interrupted launch left; returns where to go on from.
-
-        A pack without rows left nothing: `write_runs` comes before its first commit. So a new pack
-        does not search folders that grow with every other pack.
-        """
-        if not self._rows.exists():
-            return None
+        """Finishes or drops what an interrupted launch left; returns where to go on from."""
         checkpoint = self._newest_good_checkpoint()
         done = checkpoint.step if checkpoint else 0
         if checkpoint:
@@ -156,12 +150,7 @@ class PackStore:
         staged = self.folder.staging / f"runs-{self.pack}-rows.parquet"
         write_parquet(table, staged)
         files.sync_file(staged)
-        files.move_in(staged, self._rows)
-
-    @property
-    def _rows(self) -> Path:
-        """The pack's file of the runs table."""
-        return self.folder.rows_of(self.pack)
+        files.move_in(staged, self.folder.runs / f"{self.pack}.parquet")
 
     def _stage(self, name: str) -> dict[str, str]:
         """Writes the group's parts beside the tables; returns path -> SHA-256."""
@@ -231,7 +220,7 @@ def mark_failed(task: Task) -> None:
 
 def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:
     """What a pack's rows say besides its keys, one list per column, such as versions."""
-    rows = folder.rows_of(pack)
+    rows = folder.runs / f"{pack}.parquet"
     if not rows.exists():
         return {}
     columns = pq.read_table(rows, partitioning=None).to_pydict()
