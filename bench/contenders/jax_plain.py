@@ -1,5 +1,6 @@
 """The networks in plain JAX, as one writes them by hand: one jitted function for all of them."""
 
+from abc import abstractmethod
 from functools import partial
 from typing import Any
 
@@ -37,11 +38,11 @@ class Plain(Contender):
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__}
 
+    @abstractmethod
     def train(
         self, weights_R: Weights, indices_RxTxB: Array, *data: Array
     ) -> tuple[Weights, Array]:
         """Returns the weights after T steps, and the losses (R, T)."""
-        raise NotImplementedError
 
     def step(self, data: Any, weights: Weights, rows_B: Array) -> tuple[Weights, Array]:
         """One step of one network; the loss is that before the update."""
