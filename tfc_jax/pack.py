@@ -81,11 +81,14 @@ class ProgramPlan:
         return FLOAT_BYTES * (slots * self.sizes.n_params + values)
 
     def work_bytes(self, record: Record) -> float:
-        """Device memory of a lane while it trains: gradients, update, activations, batches."""
+        """Device memory of a lane while it trains: gradients, activations, batches.
+
+        A gradient becomes the update where it stands: it counts once.
+        """
         copies = 4 if record.metrics else 1  # features, their gradients, deltas
         activations = copies * self.run.batch_size * self.sizes.activations_per_sample
         indices = timetable.chunk_steps(record) * self.run.batch_size
-        return FLOAT_BYTES * (2 * self.sizes.n_params + activations + indices)
+        return FLOAT_BYTES * (self.sizes.n_params + activations + indices)
 
     def lane_bytes(self, record: Record) -> float:
         """Device memory of one lane in all."""
