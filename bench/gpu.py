@@ -2,7 +2,8 @@
 
 512 networks 784-512x8-10, batch 100, in one pack of one process. Times are between chunks that the
 engine hands out, so they are those of its dispatch loop. Needs JAX with the accelerator's plugin,
-no PyTorch. `--quick`: tiny networks, to see on a CPU that it runs.
+no PyTorch. `--precision high`, `--momentum 0.9 --momentum-dtype bfloat16`: keys of all runs.
+`--quick`: tiny networks, to see on a CPU that it runs.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from bench import sweep
 from bench.draw import write_images
 from bench.problem import Problem
 from tfc_jax.engine import PackEngine
+from tfc_jax.keys import KEYS
+from tfc_jax.keytypes import Key
 from tfc_jax.layout import Folder
 from tfc_jax.pack import Pack
 from tfc_jax.record import Record
@@ -37,6 +40,7 @@ TINY = replace(PROBLEM, title="tiny", depth=3, width=16, runs=4, n_train=500)
 COPY_BYTES, TINY_COPY_BYTES = 2**32, 2**24
 WEIGHT_TRIPS = 3  # a step reads each weight forward and backward, and writes it
 REPEATS = 5
+KEYS_OF_RUNS = ("precision", "momentum", "momentum_dtype")
 PRODUCTS = {  # batched over runs: forward, weight gradient, feature gradient
     "forward": "rbi,rio->rbo",
     "weight gradient": "rbi,rbo->rio",
@@ -65,19 +69,20 @@ def main() -> None:
 def measure(problem: Problem, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Returns everything that is printed. Memory first: what is used at most only ever rises."""
     record = sweep.EVERY_STEP
-    bare = prepared(problem, folder, sweep.BARE)
+    keys = options.keys
+    bare = prepared(problem, folder, sweep.BARE, keys)
     result: dict[str, Any] = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    result["keys"] = keys
     result["bare"] = _pace(problem, bare, sweep.BARE, options.chunks)
-    measured = prepared(problem, folder, record)
+    measured = prepared(problem, folder, record, keys)
     result["every step"] = _pace(problem, measured, record, options.chunks)
-    result["to Parquet"] = _stored(
-        problem, folder, options.chunks, result["every step"]["chunk_s"]["median"]
-    )
+    chunk_s = result["every step"]["chunk_s"]["median"]
+    result["to Parquet"] = _stored(problem, folder, keys, options.chunks, chunk_s)
     alone = replace(problem, runs=1)
-    result["one run alone"] = _pace(
-        alone, prepared(alone, folder, sweep.BARE), sweep.BARE, options.chunks
-    )
-    limits = _limits(problem, TINY_COPY_BYTES if options.quick else COPY_BYTES)
+    lone = prepared(alone, folder, sweep.BARE, keys)
+    result["one run alone"] = _pace(alone, lone, sweep.BARE, options.chunks)
+    precision = bare.task.runs[0].precision
+    limits = _limits(problem, precision, TINY_COPY_BYTES if options.quick else COPY_BYTES)
     result["limits"] = limits
     for name in ("bare", "every step"):
         result[name]["of_larger_floor"] = limits["larger_floor_s"] / result[name]["step_s"]
@@ -88,11 +93,16 @@ def measure(problem: Problem, folder: Path, options: argparse.Namespace) -> dict
 
 
 def prepared(
-    problem: Problem, folder: Path, record: Record, steps: int = LONGEST_CHUNK, out: str = ""
+    problem: Problem,
+    folder: Path,
+    record: Record,
+    keys: sweep.Keys,
+    steps: int = LONGEST_CHUNK,
+    out: str = "",
 ) -> Prepared:
     """Returns all runs of a problem as one lockstep pack."""
     ((pack, of_sweep),) = sweep.packs(
-        problem, folder, record, steps, width=problem.runs, schedule="lockstep"
+        problem, folder, record, steps, width=problem.runs, schedule="lockstep", keys=keys
     )
     task = Task.of(pack, of_sweep, out)
     return Prepared(pack, task, prepare(task)[0])
@@ -117,7 +127,9 @@ def _pace(problem: Problem, ready: Prepared, record: Record, chunks: int) -> dic
     }
 
 
-def _stored(problem: Problem, folder: Path, chunks: int, chunk_s: float) -> dict[str, Any]:
+def _stored(
+    problem: Problem, folder: Path, keys: sweep.Keys, chunks: int, chunk_s: float
+) -> dict[str, Any]:
     """How long the device waits for the store: until the last chunk but one is stored, and in all.
 
     Args:
@@ -126,7 +138,7 @@ def _stored(problem: Problem, folder: Path, chunks: int, chunk_s: float) -> dict
     record, steps = sweep.EVERY_STEP, (chunks + 1) * LONGEST_CHUNK
     out = folder / "results"
     create(Folder(out), record)
-    task = prepared(problem, folder, record, steps, str(out)).task
+    task = prepared(problem, folder, record, keys, steps, str(out)).task
     times: list[float] = []
     if not train_pack(task, lambda event: times.append(time.perf_counter()), lambda: False):
         raise RuntimeError("the pack stopped before its end")
@@ -140,9 +152,8 @@ def _stored(problem: Problem, folder: Path, chunks: int, chunk_s: float) -> dict
     }
 
 
-def _limits(problem: Problem, copy_bytes: int) -> dict[str, Any]:
+def _limits(problem: Problem, precision: str, copy_bytes: int) -> dict[str, Any]:
     """The time that a step of all runs needs at least, by memory and by arithmetic."""
-    precision = sweep.runs(problem, Path(), 1)[0].precision
     bandwidth = _copy_bandwidth(copy_bytes)
     speeds = {name: _matmul_speed(problem, kind, precision) for name, kind in PRODUCTS.items()}
     weight_bytes = WEIGHT_TRIPS * 4 * problem.params * problem.runs
@@ -206,7 +217,24 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny networks")
     parser.add_argument("--runs", type=int, help="of the pack; default: 512")
     parser.add_argument("--chunks", type=int, default=4, help=f"timed, {LONGEST_CHUNK} steps each")
-    return parser.parse_args()
+    for name in KEYS_OF_RUNS:
+        _add_key(parser, KEYS[name])
+    options = parser.parse_args()
+    options.keys = {name: getattr(options, name) for name in KEYS_OF_RUNS}
+    return options
+
+
+def _add_key(parser: argparse.ArgumentParser, key: Key) -> None:
+    """A key of the sweep language as an option, checked likewise."""
+
+    def checked(text: str) -> Any:
+        try:
+            return key.checked(type(key.default)(text))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    option, help_text = f"--{key.name.replace('_', '-')}", f"{key.allowed}; default: {key.default}"
+    parser.add_argument(option, type=checked, default=key.default, help=help_text)
 
 
 if __name__ == "__main__":

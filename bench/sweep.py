@@ -1,6 +1,8 @@
 """A problem as a sweep of tfc_jax: the packs that `tfc run` would train on a CPU."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.problem import Problem
 from tfc_jax.config import Sweep
@@ -16,7 +18,10 @@ EVERY_STEP = Record(probes=())
 EVERY_10 = Record(every=10, probes=())
 
 
-def runs(problem: Problem, folder: Path, steps: int) -> tuple[Run, ...]:
+Keys = Mapping[str, Any]  # of every run, beside those that the problem fixes
+
+
+def runs(problem: Problem, folder: Path, steps: int, keys: Keys | None = None) -> tuple[Run, ...]:
     """Returns the runs of a problem, which differ in their seed alone."""
     names = {"images": f"npz:{folder / 'images.npz'}", "digits": "digits"}
     return tuple(
@@ -29,6 +34,7 @@ def runs(problem: Problem, folder: Path, steps: int) -> tuple[Run, ...]:
             batch_size=problem.batch_size,
             steps=steps,
             seed=seed,
+            **(keys or {}),
         )
         for seed in range(problem.runs)
     )
@@ -42,6 +48,7 @@ def packs(
     *,
     width: int | None = None,
     schedule: Schedule = "mapped",
+    keys: Keys | None = None,
 ) -> list[tuple[Pack, Sweep]]:
     """Returns the packs that a launch would train, in order, with their sweep.
 
@@ -54,7 +61,7 @@ def packs(
         description="",
         record=record,
         steps=steps,
-        runs=runs(problem, folder, steps),
+        runs=runs(problem, folder, steps, keys),
         text="",
         path="",
     )

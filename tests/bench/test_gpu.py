@@ -13,7 +13,8 @@ from bench.draw import write_images
 @pytest.mark.slow
 def test_the_benchmark_of_accelerators_measures_everything_it_promises(tmp_path: Path) -> None:
     write_images(gpu.TINY, tmp_path)
-    found = gpu.measure(gpu.TINY, tmp_path, Namespace(quick=True, chunks=1))
+    keys = {"momentum": 0.9, "momentum_dtype": "bfloat16"}
+    found = gpu.measure(gpu.TINY, tmp_path, Namespace(quick=True, chunks=1, keys=keys))
     limits, bare = found["limits"], found["bare"]
     assert limits["larger_floor_s"] >= max(limits["memory_floor_s"], limits["arithmetic_floor_s"])
     assert bare["of_larger_floor"] == limits["larger_floor_s"] / bare["step_s"] > 0
@@ -22,6 +23,7 @@ def test_the_benchmark_of_accelerators_measures_everything_it_promises(tmp_path:
     assert found["to Parquet"]["idle_share"] < 1
     assert found["to Parquet"]["bytes"] > 1e4
     assert found["times_one_run_alone"] > 0
+    assert found["keys"] == keys
 
 
 @pytest.mark.parametrize("name", gpu.PRODUCTS)
