@@ -78,8 +78,9 @@ def _measured(depth: int, width: int, record: str) -> tuple[float, Seconds]:
     from tfc_jax.record import Record
     from tfc_jax.task import Task
     from tfc_jax.timetable import Span
-    from tfc_jax.worker import prepare
+    from tfc_jax.worker import prepare, settle
 
+    settle()
     runs = tuple(Run(depth=depth, width=width, seed=seed, steps=100) for seed in range(16))
     engine, _ = prepare(Task("", "", "", runs, 16, "mapped", Record(**RECORDS[record]), 100))
     lanes, hyper, program = engine._n_lanes, engine._hyper, engine.program

@@ -1,5 +1,6 @@
 """How often programs are compiled: once, by whoever comes first, for all packs and launches."""
 
+import gc
 import json
 import os
 import subprocess
@@ -88,6 +89,17 @@ def test_a_step_is_traced_once(schedule: Schedule, monkeypatch: pytest.MonkeyPat
         count(name)
     worker.prepare(replace(make_task(), schedule=schedule))[0].compile()
     assert sorted(traced) == ["init", "measured_step", "step"]
+
+
+def test_what_a_worker_imported_is_not_searched_for_garbage_while_it_traces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TFC_CORE", raising=False)
+    worker.settle()
+    try:
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def launch_in_a_new_process(folder: Path, cache: Path) -> Counter[str]:

@@ -107,7 +107,7 @@ def main() -> None:
     """Measures the packs of one line of standard input; ends at once when the input ends."""
     answers = os.fdopen(os.dup(1), "w")  # libraries that print must not garble the answers
     os.dup2(2, 1)
-    worker.pin()
+    worker.settle()
 
     def report(event: dict[str, Any]) -> None:
         answers.write(json.dumps(event) + "\n")

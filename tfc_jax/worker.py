@@ -4,6 +4,7 @@ Started by an executor with the device chosen and the number of threads fixed (e
 Runs never talk to each other, so a worker needs nothing but its task.
 """
 
+import gc
 import json
 import logging
 import os
@@ -181,7 +182,7 @@ def main() -> None:
     """
     events = os.fdopen(os.dup(1), "w")  # libraries that print must not garble the events
     os.dup2(2, 1)
-    pin()
+    settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
     stop = threading.Event()
     tasks: queue.Queue[str] = queue.Queue()
@@ -207,8 +208,13 @@ def main() -> None:
     os._exit(0)  # what is still compiled ahead is of no use any more
 
 
-def pin() -> None:
-    """Keeps this process on the core that its launcher gave it, if any."""
+def settle() -> None:
+    """Keeps this process on the core that its launcher gave it, if any, and what it imported.
+
+    The garbage collector would look through all of JAX again and again while a program is traced:
+    40 % of the time of tracing and lowering at 50 layers.
+    """
+    gc.freeze()
     if "TFC_CORE" in os.environ and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(os.environ["TFC_CORE"])})
 
