@@ -18,7 +18,8 @@ Scale = Array | float
 Norm = nnx.BatchNorm | nnx.LayerNorm
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": jax.nn.relu,
+    # Under a `jit` the derivative of its custom rule is traced once for all layers of one shape.
+    "relu": jax.jit(jax.nn.relu),
     "leaky_relu": jax.nn.leaky_relu,  # slope 0.01
     "tanh": jnp.tanh,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
