@@ -51,7 +51,7 @@ class Functional:
         tap: Tap = lambda name, value: value,
     ) -> tuple[Array, Tree]:
         """Returns the logits (B, K) and the model state (running statistics) after the pass."""
-        model = nnx.merge(_graph(self), params, model_state, copy=True)
+        model = nnx.merge(_abstract(self)[0], params, model_state, copy=True)
         logits = model(self._shaped(x_BxD), tap, train)
         return logits, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
@@ -141,8 +141,10 @@ _ANY = Hyper.of(Run())
 
 # Both are asked for at every trace, and building a model takes as long as tracing its passes.
 @lru_cache(maxsize=64)
-def _graph(net: Functional) -> nnx.GraphDef:
-    return nnx.split(nnx.eval_shape(lambda: net._model(_ANY)), nnx.Param, ...)[0]
+def _abstract(net: Functional) -> tuple[nnx.GraphDef, list[Tree]]:
+    """A model's structure, and the shapes of its parameters and of its other state."""
+    graph, *states = nnx.split(nnx.eval_shape(lambda: net._model(_ANY)), nnx.Param, ...)
+    return graph, [nnx.to_pure_dict(state) for state in states]
 
 
 @lru_cache(maxsize=64)
@@ -155,8 +157,9 @@ def _tap_shapes(
         shapes[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
         return value
 
-    def forward(x: Array) -> Array:
-        return net._model(_ANY)(net._shaped(x), tap, True)
+    def forward(params: Tree, model_state: Tree, x: Array) -> Array:
+        return net.apply(params, model_state, x, train=True, tap=tap)[0]
 
-    jax.eval_shape(forward, jax.ShapeDtypeStruct(shape, dtype))
+    _, states = _abstract(net)
+    jax.eval_shape(forward, *states, jax.ShapeDtypeStruct(shape, dtype))
     return shapes
