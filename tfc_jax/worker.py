@@ -212,7 +212,7 @@ def settle() -> None:
     """Keeps this process on the core that its launcher gave it, if any, and what it imported.
 
     The garbage collector would look through all of JAX again and again while a program is traced:
-    40 % of the time of tracing and lowering at 50 layers.
+    15 to 40 % of the time of tracing and lowering at 50 layers.
     """
     gc.freeze()
     if "TFC_CORE" in os.environ and hasattr(os, "sched_setaffinity"):
