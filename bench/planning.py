@@ -1,10 +1,11 @@
 """What planning costs: `tfc validate` and `tfc plan`, as a user types them, for many runs.
 
 Each line is one process of its own, imports included: seconds on the clock, seconds of processor
-time, and the peak of its resident memory. Three kinds of sweep: `seeds` has few programs (2) and
+time, and the peak of its resident memory. Four kinds of sweep: `seeds` has few programs (2) and
 many seeds, `programs` has 100, `stored` is `programs` in a folder in which the first tenth of the
-packs is done. All have an exclude and, in `plan`, a --filter. `launch` is all that `tfc run` does
-until the first worker would start.
+packs is done, `killed` is that without the copy of the runs table that the end of a launch leaves.
+All have an exclude and, in `plan`, a --filter. `launch` is all that `tfc run` does until the first
+worker would start.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--kind", nargs="*", default=["seeds", "programs", "stored"])
+    parser.add_argument("--kind", nargs="*", default=["seeds", "programs", "stored", "killed"])
     parser.add_argument("--command", nargs="*", default=["validate", "plan"])
     return parser.parse_args()
 
@@ -56,9 +57,11 @@ def _options() -> argparse.Namespace:
 def _report(n: int, kind: str, commands: list[str], folder: Path) -> None:
     path, out = folder / "sweep.yaml", folder / "results"
     path.write_text(json.dumps(_sweep(n, 2 if kind == "seeds" else 100)))  # JSON is YAML
-    if kind == "stored":
+    if kind in ("stored", "killed"):
         # In a process of its own: what this one holds would count as its children's peak.
-        storing = multiprocessing.get_context("spawn").Process(target=_store, args=(path, out))
+        storing = multiprocessing.get_context("spawn").Process(
+            target=_store, args=(path, out, kind)
+        )
         storing.start()
         storing.join()
     for command in commands:
@@ -110,12 +113,12 @@ def _cost(arguments: list[str], folder: Path) -> Cost:
     return Cost(os.times().elapsed - begun, cpu_s, usage.ru_maxrss * 1024 / 1e6)
 
 
-def _store(path: Path, out: Path) -> None:
+def _store(path: Path, out: Path, kind: str) -> None:
     """Writes rows of the runs table as if the first packs of a plan had been trained."""
     from tfc_jax.config import load_sweep
     from tfc_jax.layout import Folder
     from tfc_jax.plan import make_plan
-    from tfc_jax.store import PackStore, create
+    from tfc_jax.store import PackStore, create, gather_runs
 
     sweep, folder = load_sweep(path), Folder(out)
     create(folder, sweep.record)
@@ -129,6 +132,8 @@ def _store(path: Path, out: Path) -> None:
         }
         store = PackStore(folder, pack.id, pack.runs, sweep.record, facts)
         store.write_runs("done", sweep.steps, wall_s=1.0)
+    if kind == "stored":
+        gather_runs(folder)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import AXES, content, make_sweep, read_rows, train, write_sweep
@@ -85,6 +86,21 @@ def test_a_finished_sweep_is_not_touched_again(out: Path, sweep: Sweep) -> None:
     assert train(sweep, out, on_event=events.append) == DONE
     assert [event["event"] for event in events] == ["planned"]
     assert tables(out) == before
+
+
+def test_a_launch_leaves_a_copy_of_its_runs_table_however_it_ends(
+    out: Path, tmp_path: Path, sweep: Sweep
+) -> None:
+    (out / ".runs.parquet").unlink()
+    assert train(sweep, out) == DONE
+    assert pq.read_metadata(out / ".runs.parquet").num_rows == 6
+    interrupt = Interrupt()
+
+    def stop(event: dict[str, Any]) -> None:
+        interrupt.level = int(event["event"] != "planned")
+
+    assert train(sweep, tmp_path / "new", on_event=stop, interrupt=interrupt)["running"] == 3
+    assert pq.read_metadata(tmp_path / "new" / ".runs.parquet").num_rows == 3
 
 
 def test_the_manifest_names_the_code_that_trained_the_numbers(

@@ -3,6 +3,25 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Mark(NamedTuple):
+    """What changes when a file does, if its content is moved in whole; no two files share it."""
+
+    inode: int
+    changed_ns: int
+    size: int
+
+
+def mark(path: Path) -> Mark:
+    """Returns the mark of a file.
+
+    Raises:
+      FileNotFoundError: it is gone.
+    """
+    stat = path.stat()
+    return Mark(stat.st_ino, stat.st_ctime_ns, stat.st_size)
 
 
 def write_whole(path: Path, content: bytes) -> None:

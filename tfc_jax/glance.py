@@ -12,12 +12,13 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tfc_jax.config import Sweep
+from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
 from tfc_jax.rounds import known
+from tfc_jax.runs_table import RunsTable
 
 T = TypeVar("T")
 HEAD = 200  # bytes that tell one log from another
@@ -29,26 +30,20 @@ class Cache(Generic[T]):
 
     def __init__(self, load: Callable[[Path], T]) -> None:
         self._load = load
-        self._kept: dict[Path, tuple[tuple[int, int, int], T]] = {}
+        self._kept: dict[Path, tuple[Mark, T]] = {}
 
     def read(self, paths: list[Path]) -> dict[Path, T]:
         """Returns what each file holds; files that are gone are left out, others forgotten."""
         fresh = {}
         for path in paths:
             try:
-                mark = _mark(path)
+                now = mark(path)
                 kept = self._kept.get(path)
-                fresh[path] = kept if kept and kept[0] == mark else (mark, self._load(path))
+                fresh[path] = kept if kept and kept[0] == now else (now, self._load(path))
             except FileNotFoundError:
                 continue
         self._kept = fresh
         return {path: value for path, (_, value) in fresh.items()}
-
-
-def _mark(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 @dataclass
@@ -138,7 +133,7 @@ class Glance:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._log = Log(folder.log)
-        self._runs: Cache[pa.Table] = Cache(_run_rows)
+        self._runs: Cache[pa.Table] = Cache(RunsTable(folder, RUN_COLUMNS).rows_of)
         self._sweep: tuple[Any, Sweep] | None = None
         self._known: tuple[Any, Sweep] | None = None
 
@@ -149,9 +144,9 @@ class Glance:
           InputError: the folder holds no results.
         """
         files = [p for p in (self.folder.manifest, self.folder.sweep) if p.exists()]
-        mark = [(path, path.stat().st_mtime_ns) for path in files]
-        if self._sweep is None or self._sweep[0] != mark:
-            self._sweep = mark, launched_sweep(self.folder)
+        marks = [(path, mark(path)) for path in files]
+        if self._sweep is None or self._sweep[0] != marks:
+            self._sweep = marks, launched_sweep(self.folder)
         return self._sweep[1]
 
     def known(self) -> Sweep:
@@ -164,9 +159,9 @@ class Glance:
         if sweep.refine is None:
             return sweep
         files = [p for p in sorted(self.folder.runs.glob("*.parquet")) if p.exists()]
-        mark = self._sweep and self._sweep[0], [(path, _mark(path)) for path in files]
-        if self._known is None or self._known[0] != mark:
-            self._known = mark, known(sweep, self.folder)
+        marks = self._sweep and self._sweep[0], [(path, mark(path)) for path in files]
+        if self._known is None or self._known[0] != marks:
+            self._known = marks, known(sweep, self.folder)
         return self._known[1]
 
     def launch(self) -> Launch:
@@ -179,8 +174,3 @@ class Glance:
         if not tables:
             return pd.DataFrame(columns=list(RUN_COLUMNS))
         return pa.concat_tables(tables.values(), promote_options="default").to_pandas()
-
-
-def _run_rows(path: Path) -> pa.Table:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read(columns=[c for c in RUN_COLUMNS if c in file.schema_arrow.names])

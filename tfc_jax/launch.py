@@ -23,7 +23,7 @@ from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.executors import inline, local
 from tfc_jax.executors.local import Interrupt
-from tfc_jax.files import make_folder
+from tfc_jax.files import Mark, make_folder, mark
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.keytypes import Key
 from tfc_jax.layout import Folder
@@ -143,6 +143,7 @@ def launch(
             on_event({"event": "planned", "plan": planned})
             log.write(launched)
             _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
+            store.gather_runs(folder)
             following = _next_round(planned, folder, options, found)
             if following is None or interrupt.level:
                 break
@@ -158,15 +159,11 @@ def _store_choice(folder: Folder, platform: str, options: Options) -> None:
     choices.store(folder, platform, known.overridden(options.choice))
 
 
-def _seen(folder: Folder) -> list[tuple[str, int, int]]:
-    """Returns what tells whether anything that a plan reads was written since.
-
-    Every such file is moved in whole, so its inode and the time of its change are new each time.
-    """
+def _seen(folder: Folder) -> list[tuple[str, Mark]]:
+    """Returns what tells whether anything that a plan reads was written since."""
     alone = [folder.manifest, folder.analysis, folder.schedules]
     paths = [*alone, *sorted(folder.runs.glob("*.parquet"))]
-    found = [(path.name, path.stat()) for path in paths if path.exists()]
-    return [(name, stat.st_ino, stat.st_ctime_ns) for name, stat in found]
+    return [(path.name, mark(path)) for path in paths if path.exists()]
 
 
 def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:
@@ -394,9 +391,9 @@ def _runs(table: pd.DataFrame) -> list[Run]:
 
 def _checked(key: Key, column: list[Any]) -> list[Any]:
     """The values of a column as runs hold them; each distinct one is checked once."""
-    values = [None if _is_null(value) else value for value in column]
-    checked = {value: key.checked(value) for value in dict.fromkeys(values)}
-    return [checked[value] for value in values]
+    values = dict.fromkeys(column)
+    checked = {value: key.checked(None if _is_null(value) else value) for value in values}
+    return [checked[value] for value in column]
 
 
 def _is_null(value: Any) -> bool:

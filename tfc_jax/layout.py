@@ -44,6 +44,11 @@ class Folder:
         return self.root / "runs"
 
     @property
+    def gathered(self) -> Path:
+        """A copy of the runs table in one file; may lack rows, or hold old ones (runs_table.py)."""
+        return self.root / ".runs.parquet"
+
+    @property
     def has_runs(self) -> bool:
         """Whether the runs table has a file; an empty one stands for no run."""
         return any(self.runs.glob("*.parquet"))

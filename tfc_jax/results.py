@@ -1,6 +1,6 @@
 """Reads a results folder into pandas. Needs no JAX, and nothing but Parquet files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
 from tfc_jax.rows import Rows
+from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import KEY_COLUMNS
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
@@ -67,12 +68,11 @@ class Results:
         Raises:
           InputError: the table has no file.
         """
-        files = sorted(self._folder.runs.glob("*.parquet"))
-        if not files:
+        if not self._folder.has_runs:
             raise InputError(
                 f"{self.path}: the runs table has no file. Train with `tfc run` again."
             )
-        table = _completed(_joined(_joined(map(_rows_of, part)) for part in _slices(files)))
+        table = _completed(RunsTable(self._folder).read())
         frame = table.to_pandas(types_mapper=_nullable)
         if self._folder.analysis.exists():
             analysis = pd.read_parquet(self._folder.analysis)
@@ -215,25 +215,6 @@ class Results:
                 f"{self.path}: no run '{run_id}'.{hint} `tfc ls {self.path}` lists them."
             )
         return rows.iloc[0]
-
-
-def _rows_of(file: Path) -> pa.Table:
-    """One file of the runs table.
-
-    They are small and many: threads, and what finds parts of a data set, would cost more than the
-    reading (`pq.read_table` takes twice as long).
-    """
-    with pq.ParquetFile(file, page_checksum_verification=True) as rows:
-        return rows.read(use_threads=False)
-
-
-def _slices(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    """A hundred files at a time: a table of four rows takes 100 KB until it is one with others."""
-    return (files[i : i + 100] for i in range(0, len(files), 100))
-
-
-def _joined(tables: Iterable[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
 
 def _completed(runs: pa.Table) -> pa.Table:

@@ -8,7 +8,7 @@ doubled, and none stands half written.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tfc_jax.chunk import Chunk
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder, first_step, part_name
 from tfc_jax.record import Record
+from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import arrow_schema, result_columns, run_columns
 from tfc_jax.tables import group_tables, write_parquet
 from tfc_jax.task import Task
@@ -205,6 +206,27 @@ def write_cells(folder: Folder, table: pa.Table) -> None:
     write_parquet(table, staged)
     files.sync_file(staged)
     files.move_in(staged, folder.cells)
+
+
+def gather_runs(folder: Folder) -> None:
+    """Copies the rows of all packs into one file, if that is not done; nobody else may write."""
+    table = RunsTable(folder)
+    marks = {file.name: files.mark(file) for file in table.files}
+    if table.copies(marks):
+        return
+    copied = []
+
+    def rows() -> Iterator[pa.Table]:
+        for name, mark in marks.items():
+            part = table.rows_of(folder.runs / name)
+            copied.append((name, mark, len(part)))
+            yield part
+
+    gathered = joined(rows())
+    staged = folder.staging / "runs-gathered.parquet"
+    write_parquet(gathered.replace_schema_metadata(described(copied)), staged)
+    files.sync_file(staged)
+    files.move_in(staged, folder.gathered)
 
 
 def mark_failed(task: Task) -> None:

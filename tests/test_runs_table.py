@@ -1,0 +1,182 @@
+"""The copy of the runs table says what the files of the packs say, or is not used."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.sweeps import PACK, RUNS, fake_plugins, make_store, train_fake_pack
+from tfc_jax.errors import InputError
+from tfc_jax.files import mark
+from tfc_jax.glance import RUN_COLUMNS, Glance
+from tfc_jax.keys import Run
+from tfc_jax.launch import started_packs
+from tfc_jax.layout import Folder
+from tfc_jax.pack import pack_id
+from tfc_jax.results import Results
+from tfc_jax.runs_table import COPIED, RunsTable
+from tfc_jax.store import gather_runs
+from tfc_jax.tables import write_parquet
+
+PACKS = [RUNS, *(tuple(Run(seed=s, depth=d, steps=40) for s in range(3)) for d in (4, 5, 6))]
+NAMES = sorted(f"{pack_id(run.run_id for run in runs)}.parquet" for runs in PACKS)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four finished packs of three runs each."""
+    out = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        fake_plugins(patch)
+        for runs in PACKS:
+            train_fake_pack(out, runs=runs)
+    return out
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """Those packs, and the copy of their rows."""
+    fake_plugins(monkeypatch)
+    shutil.copytree(trained, tmp_path / "out")
+    gather_runs(Folder(tmp_path / "out"))
+    return Folder(tmp_path / "out")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts by name the files that are read themselves, from now on."""
+    names, original = Counter[str](), RunsTable._read
+
+    def counting(table: RunsTable, file: Path) -> pa.Table:
+        names[file.name] += 1
+        return original(table, file)
+
+    monkeypatch.setattr(RunsTable, "_read", counting)
+    return names
+
+
+def from_files(folder: Folder) -> pd.DataFrame:
+    """The runs table of a folder that has no copy."""
+    folder.gathered.unlink(missing_ok=True)
+    return Results(folder).runs
+
+
+def with_a_wrong_page(path: Path) -> None:
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    column = group.column(group.num_columns - 1)
+    assert not column.has_dictionary_page
+    raw = bytearray(path.read_bytes())
+    raw[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(raw)
+
+
+def test_no_file_is_read_where_the_copy_stands_for_all(folder: Folder, read: Counter[str]) -> None:
+    frame, packs = Results(folder).runs, list(started_packs(folder))
+    looked = Glance(folder).runs()
+    assert not read
+    pd.testing.assert_frame_equal(frame, from_files(folder))
+    assert read.total() == len(PACKS) + 1  # and the empty one
+    assert {pack.runs for pack in packs} == set(PACKS)
+    assert packs == list(started_packs(folder))
+    pd.testing.assert_frame_equal(looked, Glance(folder).runs())
+    assert set(looked.columns) == set(RUN_COLUMNS)
+
+
+@pytest.mark.parametrize("place", range(len(PACKS)))
+def test_rows_written_since_are_read_and_others_are_not(
+    folder: Folder, read: Counter[str], place: int
+) -> None:
+    runs = next(r for r in PACKS if pack_id(run.run_id for run in r) in NAMES[place])
+    make_store(folder, runs).write_runs("failed", 30, 1.0)
+    frame = Results(folder).runs
+    assert dict(read) == {NAMES[place]: 1}
+    assert frame["status"].tolist().count("failed") == 3
+    assert frame["steps_done"].tolist() == [30 if i // 3 == place else 40 for i in range(12)]
+    pd.testing.assert_frame_equal(frame, from_files(folder))
+
+
+def test_a_pack_whose_rows_are_lost_is_lost_in_the_copy_too(folder: Folder) -> None:
+    (folder.runs / f"{PACK}.parquet").unlink()
+    assert {pack.runs for pack in started_packs(folder)} == set(PACKS[1:])
+    pd.testing.assert_frame_equal(Results(folder).runs, from_files(folder))
+
+
+def test_a_damaged_file_is_noticed_though_there_is_a_copy_of_it(folder: Folder) -> None:
+    with_a_wrong_page(folder.runs / f"{PACK}.parquet")
+    with pytest.raises(OSError, match="CRC"):
+        list(started_packs(folder))
+
+
+def test_a_file_of_the_same_size_and_time_is_another_one(folder: Folder) -> None:
+    part = folder.runs / f"{PACK}.parquet"
+    before, stat = mark(part), part.stat()
+    shutil.copy2(part, part.with_suffix(".new"))
+    part.with_suffix(".new").replace(part)
+    assert part.stat().st_mtime_ns == stat.st_mtime_ns
+    assert mark(part) != before
+
+
+def test_files_that_were_copied_one_by_one_are_read_themselves(
+    folder: Folder, tmp_path: Path, read: Counter[str]
+) -> None:
+    shutil.copytree(folder.root, tmp_path / "elsewhere")
+    elsewhere = Folder(tmp_path / "elsewhere")
+    assert len(Results(elsewhere).runs) == 3 * len(PACKS)
+    assert set(NAMES) < set(read)
+
+
+def test_rows_of_before_a_key_was_added_have_its_default_in_the_copy_too(folder: Folder) -> None:
+    part = folder.runs / f"{PACK}.parquet"
+    pq.write_table(pq.read_table(part, partitioning=None).drop_columns(["norm"]), part)
+    gather_runs(folder)
+    assert {pack.runs for pack in started_packs(folder)} == set(PACKS)
+    pd.testing.assert_frame_equal(Results(folder).runs, from_files(folder), check_like=True)
+
+
+def test_the_copy_is_written_anew_only_if_rows_were(folder: Folder, read: Counter[str]) -> None:
+    before = mark(folder.gathered)
+    gather_runs(folder)
+    assert mark(folder.gathered) == before
+    make_store(folder).write_runs("failed", 40, 1.0)
+    gather_runs(folder)
+    assert mark(folder.gathered) != before
+    assert dict(read) == {f"{PACK}.parquet": 1}
+    read.clear()
+    assert Results(folder).runs["status"].tolist().count("failed") == 3
+    assert not read
+    (folder.runs / f"{PACK}.parquet").unlink()
+    before = mark(folder.gathered)
+    gather_runs(folder)
+    assert mark(folder.gathered) != before
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def with_a_row_too_few(path: Path) -> None:
+    whole = pq.read_table(path)
+    described = {COPIED: pq.read_metadata(path).metadata[COPIED]}
+    write_parquet(whole.slice(1).replace_schema_metadata(described), path)
+
+
+def of_another_writer(path: Path) -> None:
+    pq.write_table(pa.table({"run_id": ["a"]}), path)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_short, with_a_wrong_page, with_a_row_too_few, of_another_writer]
+)
+def test_a_damaged_copy_is_refused_with_the_remedy(
+    folder: Folder, damage: Callable[[Path], None]
+) -> None:
+    damage(folder.gathered)
+    with pytest.raises(InputError, match=r"copy of the runs table is damaged.*Delete it"):
+        _ = Results(folder).runs
+    folder.gathered.unlink()
+    assert len(Results(folder).runs) == 3 * len(PACKS)

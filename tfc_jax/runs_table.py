@@ -1,0 +1,145 @@
+"""Reads the runs table: a file per pack, and a copy of them all in one, which is read at once.
+
+A launch writes the copy when it ends (store.gather_runs). It stands for the files that are still
+those which were copied, by inode, time of change and size; every other file is read itself. A
+folder without a copy, or one that was moved file by file, is read slower and just as well.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfc_jax.errors import InputError
+from tfc_jax.files import Mark, mark
+from tfc_jax.layout import Folder
+
+COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Rows of files, and which of them are those of a file that has this mark, by its name."""
+
+    rows: pa.Table
+    files: dict[str, tuple[Mark, range]]
+
+
+@dataclass(frozen=True)
+class RunsTable:
+    """The runs table of one folder.
+
+    Attributes:
+      columns: those to read, where a file has them; None reads all.
+    """
+
+    folder: Folder
+    columns: Sequence[str] | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the packs, in the order of their rows."""
+        return sorted(self.folder.runs.glob("*.parquet"))
+
+    def read(self) -> pa.Table:
+        """Returns the rows of all files (at least one).
+
+        Raises:
+          InputError: the copy is damaged.
+          OSError: a page of a file does not have its checksum.
+        """
+        return joined(self._pieces())
+
+    def rows_of(self, file: Path) -> pa.Table:
+        """Returns the rows of one file; raises what `read` does."""
+        place = self._place(file)
+        return self._read(file) if place is None else self._copied(place)
+
+    def copies(self, marks: dict[str, Mark]) -> bool:
+        """Whether the copy stands for these files and no other."""
+        return {name: mark for name, (mark, _) in self._copy.files.items()} == marks
+
+    def _pieces(self) -> Iterator[pa.Table]:
+        """Yields the rows in order; those that stand side by side in the copy in one piece."""
+        waiting: range | None = None
+        for file in self.files:
+            place = self._place(file)
+            if waiting is not None:
+                if place is not None and place.start == waiting.stop:
+                    waiting = range(waiting.start, place.stop)
+                    continue
+                yield self._copied(waiting)
+            waiting = place
+            if place is None:
+                yield self._read(file)
+        if waiting is not None:
+            yield self._copied(waiting)
+
+    def _place(self, file: Path) -> range | None:
+        """Where the rows of a file are in the copy; None if they are not, or not as they are."""
+        copied_from, place = self._copy.files.get(file.name, (None, None))
+        return place if copied_from == mark(file) else None
+
+    def _copied(self, place: range) -> pa.Table:
+        return self._copy.rows.slice(place.start, len(place))
+
+    def _read(self, file: Path) -> pa.Table:
+        # Threads, and what finds parts of a data set, would cost more than the reading.
+        with pq.ParquetFile(file, page_checksum_verification=True) as rows:
+            return rows.read(self._kept(rows.schema_arrow.names), use_threads=False)
+
+    @cached_property
+    def _copy(self) -> Copy:
+        """Read once; empty if there is none."""
+        path = self.folder.gathered
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as copy:
+                files = _places(json.loads(copy.metadata.metadata[COPIED]), copy.metadata.num_rows)
+                names = self._kept(copy.schema_arrow.names)
+                return Copy(copy.read(names, use_threads=False), files)
+        except FileNotFoundError:
+            return Copy(pa.table({}), {})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: this copy of the runs table is damaged ({error}). Delete it: no row is "
+                f"lost, all of them are in {self.folder.runs}."
+            ) from error
+
+    def _kept(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self.columns is None or name in self.columns]
+
+
+def described(files: Sequence[tuple[str, Mark, int]]) -> dict[bytes, bytes]:
+    """Returns the metadata of a copy: of each file its name, mark and number of rows, in order."""
+    return {COPIED: json.dumps(files).encode()}
+
+
+def _places(
+    files: Sequence[tuple[str, Sequence[int], int]], n_rows: int
+) -> dict[str, tuple[Mark, range]]:
+    """The opposite of `described`, for a copy of so many rows."""
+    places, start = {}, 0
+    for name, of_file, n in files:
+        places[name] = Mark(*of_file), range(start, start + n)
+        start += n
+    if start != n_rows:
+        raise ValueError(f"it has {n_rows} rows, and should have {start}")
+    return places
+
+
+def joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """Returns the rows of all tables; columns that some of them lack are null there.
+
+    A hundred tables at a time: one of four rows takes 100 KB until it is one with others.
+    """
+    rest = iter(tables)
+    return _concatenated(map(_concatenated, iter(lambda: list(islice(rest, 100)), [])))
+
+
+def _concatenated(tables: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
