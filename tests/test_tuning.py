@@ -240,9 +240,10 @@ def test_without_schedules_what_is_in_force_is_measured_and_nothing_is_written(
     answer = tfc("bench", path, "--workers", "2")
     assert answer.exit_code == 0, answer.output
     assert "measuring 3 candidates of smallest, middle and largest of 5 programs" in answer.stderr
+    assert "about 12 s; before that each is compiled, which takes longer" in answer.stderr
     assert len(answer.stdout.splitlines()) == 1 + 3 + 2
     assert "3,000" in answer.stdout
-    assert "small: 15 runs of 60 steps train in about" in answer.stdout
+    assert "small: training 15 runs of 60 steps takes under 1 s on 2 cpu workers" in answer.stdout
     assert "2 programs were not measured" in answer.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.yaml"]
 
@@ -256,7 +257,7 @@ def test_what_is_recommended_is_stored_and_a_run_takes_it(
     assert answer.exit_code == 0, answer.output
     assert choices_shown(answer.stdout) == ["now", "take"]
     assert "Take lockstep, width 8 for digits mlp 3x16: 7.50 times as fast." in answer.stdout
-    assert f"{out}/schedules.json: stored for 1 programs" in answer.stdout
+    assert f"{out}/schedules.json: stored for 1 program\n" in answer.stdout
     assert tfc("run", path, "--out", out, "--workers", "0", "--quiet").exit_code == 0
     assert [(p.schedule, p.width) for p in started_packs(Folder(out))] == [("lockstep", 8)]
     again = tfc("bench", path, "--schedules", "--out", out)
@@ -267,7 +268,7 @@ def test_what_is_recommended_is_stored_and_a_run_takes_it(
     best = [row for row in json.loads(back.stdout) if row["recommended"]]
     assert [(row["schedule"], row["in_force"]) for row in best] == [("mapped", False)]
     told = tfc("bench", path, "--schedules", "--out", out).stdout
-    assert "6 of 6 runs are in packs that have started and keep their schedule" in told
+    assert "Packs that have started keep their schedule and width: 6 of 6 runs." in told
 
 
 def test_nothing_is_stored_without_a_comparison(tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from tfc_jax.executors.local import worker_environment
 from tfc_jax.launch import Options, sole_writer, started_packs, worker_settings
 from tfc_jax.layout import Folder
 from tfc_jax.plan import Plan, make_plan
-from tfc_jax.pricing import SPEEDS
-from tfc_jax.progress import duration
 from tfc_jax.task import Task
 from tfc_jax.tuning import Measured
+from tfc_jax.wording import about, counted
 
 Say = Callable[[str], None]
+# Of the time asked for: to find how many steps fill a ninth of it adds two ninths; start and data.
+MEASURING = 1.3
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,18 @@ def prepare(
 
 
 def announcement(bench: Bench, seconds: float) -> str:
-    """Returns what will be measured, and how long that takes at most, in a line."""
+    """Returns what will be measured, and how long that takes, in a line.
+
+    How long a compilation takes is not known before: it depends on the program, the machine and
+    the cache. Each is told when it is done, and that they come on top is said here.
+    """
     n = sum(len(ones) for ones in bench.rivals.values())
     n_programs = len(bench.rivals) + len(bench.others)
     which = "smallest, middle and largest of " if bench.others else ""
-    expected = n * (SPEEDS[bench.plan.platform].compile_s + 2 * seconds)
     return (
-        f"{bench.plan.sweep.name}: measuring {n} candidates of {which}{n_programs} programs on one "
-        f"worker, about {duration(expected)}, most of it compilation unless it is cached"
+        f"{bench.plan.sweep.name}: measuring {counted(n, 'candidate')} of {which}"
+        f"{counted(n_programs, 'program')} on one worker, {about(MEASURING * n * seconds)}; "
+        f"before that each is compiled, which takes longer unless it is cached"
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from tfc_jax import tuning
 from tfc_jax.bench import Bench
-from tfc_jax.progress import duration
 from tfc_jax.tuning import Measured
+from tfc_jax.wording import about, counted, duration
 
 HEADINGS = ("what", "schedule", "width", "run-steps/s", "quartiles", "MiB", "time", "choice")
 
@@ -79,16 +79,18 @@ def conclusions(bench: Bench, measured: dict[str, list[Measured]]) -> list[str]:
     best = [tuning.recommended(ones) for ones in measured.values()]
     asked = (others, sweep.steps, bench.n_workers)
     told = (
-        f"{sweep.name}: {len(sweep.runs)} runs of {sweep.steps} steps train in about "
-        f"{duration(tuning.sweep_seconds(now, *asked))} on {bench.n_workers} {bench.plan.platform} "
-        f"workers, compilation and storing apart"
+        f"{sweep.name}: training {sweep.size_text} takes "
+        f"{about(tuning.sweep_seconds(now, *asked))} on "
+        f"{counted(bench.n_workers, f'{bench.plan.platform} worker')}, compilation and storing "
+        f"apart"
     )
     if best != now:
-        told += f"; as recommended, in {duration(tuning.sweep_seconds(best, *asked))}"
+        told += f"; as recommended, {about(tuning.sweep_seconds(best, *asked))}"
     lines = [f"{told}."]
     if others:
         lines.append(
-            f"{len(others)} programs were not measured: the most similar one stands for each."
+            f"{counted(len(others), 'program was', 'programs were')} not measured: the most "
+            f"similar one stands for each."
         )
     return lines + _advice(bench, measured)
 
@@ -108,7 +110,7 @@ def _advice(bench: Bench, measured: dict[str, list[Measured]]) -> list[str]:
     ]
     if bench.n_started:
         lines.append(
-            f"{bench.n_started} of {len(bench.plan.sweep.runs)} runs are in packs that have "
-            f"started and keep their schedule and width."
+            f"Packs that have started keep their schedule and width: {bench.n_started} of "
+            f"{counted(len(bench.plan.sweep.runs), 'run')}."
         )
     return lines

@@ -56,7 +56,7 @@ def validate(sweeps: SweepPaths) -> None:
     """Check sweep files; says what is wrong, all at once."""
     for sweep in load_all(sweeps, [], None, None):
         more = f", and at most {sweep.more:,} more by refine" if sweep.more else ""
-        typer.echo(f"{sweep.path}: {len(sweep.runs)} runs of {sweep.steps} steps{more}")
+        typer.echo(f"{sweep.path}: {sweep.size_text}{more}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from tfc_jax.console import INTERRUPTED, SOME_FAILED, interruptible, print_table
 from tfc_jax.launch import Options, launch, plan_sweep, prepare_process
 from tfc_jax.layout import Folder
 from tfc_jax.progress import Display
+from tfc_jax.wording import counted
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
 
@@ -124,6 +125,6 @@ def compare(
             typer.echo("\n".join(bench_report.conclusions(one, measured)))
         if store:
             n = bench.store(one, measured, folder)
-            typer.echo(f"{folder.schedules}: stored for {n} programs", err=as_json)
+            typer.echo(f"{folder.schedules}: stored for {counted(n, 'program')}", err=as_json)
     if as_json:
         typer.echo(json.dumps(rows))

@@ -21,6 +21,7 @@ from tfc_jax.record import PerDecade, Record, read_record
 from tfc_jax.refine import Expansion, Refine, expand
 from tfc_jax.refine_section import read_refine
 from tfc_jax.sweep_schema import json_schema
+from tfc_jax.wording import counted
 from tfc_jax.yaml_source import Problems, Value
 
 __all__ = [
@@ -67,6 +68,11 @@ class Sweep:
     n_first: int | None = None
     round: int = 0
     more: int = 0
+
+    @property
+    def size_text(self) -> str:
+        """E.g. `24 runs of 1000 steps`."""
+        return f"{counted(len(self.runs), 'run')} of {counted(self.steps, 'step')}"
 
     @property
     def first(self) -> tuple[Run, ...]:

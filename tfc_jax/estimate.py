@@ -6,7 +6,7 @@ from typing import Any
 from tfc_jax.pack import Pack, prices
 from tfc_jax.plan import Plan
 from tfc_jax.pricing import SPEEDS
-from tfc_jax.progress import duration
+from tfc_jax.wording import about, counted, duration
 
 HEADINGS = (
     "program", "what", "runs", "packs", "width", "schedule", "parameters",
@@ -36,12 +36,12 @@ def summary(plan: Plan, n_workers: int) -> str:
     seconds = _seconds(todo, plan, n_workers)
     size = _disk_bytes(plan.packs, plan)
     failed = sum(p.failed for p in plan.packs)
+    before = f", {counted(failed, 'pack')} failed before (tfc retry)" if failed else ""
     return (
-        f"{plan.sweep.name}: {len(plan.sweep.runs)} runs of {plan.sweep.steps} steps"
-        f"{_rounds(plan)}; "
-        f"{sum(len(p.runs) for p in todo)} runs in {len(todo)} packs to train"
-        f"{f', {failed} packs failed before (tfc retry)' if failed else ''}; "
-        f"about {duration(seconds)} on {n_workers} {plan.platform} workers, "
+        f"{plan.sweep.name}: {plan.sweep.size_text}{_rounds(plan)}; "
+        f"{counted(sum(len(p.runs) for p in todo), 'run')} in {counted(len(todo), 'pack')} to train"
+        f"{before}; "
+        f"{about(seconds)} on {counted(n_workers, f'{plan.platform} worker')}, "
         f"{size / 2**20:,.0f} MiB of results"
     )
 

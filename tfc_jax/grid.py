@@ -20,6 +20,7 @@ from tfc_jax.errors import nearest
 from tfc_jax.expression import Expression, parse
 from tfc_jax.keys import CONTRADICTIONS, KEYS, KINDS, Run
 from tfc_jax.keytypes import Key, shown
+from tfc_jax.wording import counted
 from tfc_jax.yaml_source import Problems, Value
 
 MAX_RUNS = 2_000_000
@@ -75,7 +76,8 @@ class Grid:
                 run = next(self.runs(wrong))
                 named = [name for name in KEYS if name in condition.names]
                 example = ", ".join(f"{name} {_plain(getattr(run, name))}" for name in named)
-                counts = f"{np.count_nonzero(wrong)} of {np.count_nonzero(keep)} runs"
+                of = counted(np.count_nonzero(keep), "run")
+                counts = f"{np.count_nonzero(wrong)} of {of}"
                 remedy = f'To leave these out, add to exclude: "{when}"'
                 yield condition, f"{why}. Met in {counts}, such as {example}. {remedy}."
 

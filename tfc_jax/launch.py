@@ -32,6 +32,7 @@ from tfc_jax.plan import Plan, StartedPack
 from tfc_jax.results import Results
 from tfc_jax.task import COMMIT_SECONDS, Task
 from tfc_jax.timetable import Schedule
+from tfc_jax.wording import counted
 
 OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
@@ -310,9 +311,10 @@ def _open_lock(folder: Folder) -> IO[str]:
 def _check_workers(options: Options, found: Devices) -> None:
     """CPU workers may share a core; two on one accelerator would fight for its memory."""
     if found.platform != "cpu" and (options.workers or 0) > len(found.ids):
+        devices = counted(len(found.ids), f"{found.platform} device")
         raise InputError(
-            f"--workers: {options.workers} came, but this machine has {len(found.ids)} "
-            f"{found.platform} devices for workers. Give at most that many."
+            f"--workers: {options.workers} came, but this machine has {devices} for workers. Give "
+            f"at most that many."
         )
 
 

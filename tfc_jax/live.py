@@ -20,6 +20,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.progress import PLAIN_SECONDS
 from tfc_jax.status import PackState, Reader, Status
 from tfc_jax.trends import SIMILARITY, Curve
+from tfc_jax.wording import counted
 
 WATCH_SECONDS = 2.0
 LEVELS, ASCII_LEVELS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -167,7 +168,8 @@ def _legend(state: Status) -> Text:
     ]
     if state.curves:
         runs = max(curve.runs for curve in state.curves)
-        said.append(f"curves: medians of {runs} runs over steps 0 to {state.steps}, first and last")
+        medians = f"medians of {counted(runs, 'run')} over steps 0 to {state.steps}"
+        said.append(f"curves: {medians}, first and last")
     if any(curve.column == SIMILARITY for curve in state.curves):
         said.append(f"similarity: {SIMILARITY} of the middle layer")
     return Text("; ".join(said), style="dim")

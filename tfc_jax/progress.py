@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tfc_jax.pack import Pack
 from tfc_jax.plan import Plan
+from tfc_jax.wording import counted, duration
 
 PLAIN_SECONDS = 15.0
 
@@ -73,9 +74,10 @@ class Display:
         self._finished = 0
         todo = plan.unfinished
         runs, skipped = sum(len(p.runs) for p in todo), len(plan.packs) - len(todo)
-        tail = f"; {skipped} packs are done" if skipped else ""
+        tail = f"; {counted(skipped, 'pack is', 'packs are')} done" if skipped else ""
         name = plan.sweep.name + (f", round {plan.sweep.round}" if plan.sweep.refine else "")
-        self._say(f"{name}: {runs} runs in {len(todo)} packs to train{tail}")
+        packs = counted(len(todo), "pack")
+        self._say(f"{name}: {counted(runs, 'run')} in {packs} to train{tail}")
 
     def _on_started(self, event: dict[str, Any]) -> None:
         assert self._plan is not None
@@ -102,7 +104,8 @@ class Display:
     def _on_finished(self, event: dict[str, Any]) -> None:
         assert self._plan is not None
         self._finished += 1
-        self._close(event, f"done ({self._finished}/{len(self._plan.unfinished)} packs)")
+        packs = counted(len(self._plan.unfinished), "pack")
+        self._close(event, f"done ({self._finished}/{packs})")
 
     def _on_stopped(self, event: dict[str, Any]) -> None:
         self._close(event, "stopped; `tfc run` goes on from here")
@@ -131,12 +134,5 @@ class Display:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def duration(seconds: float) -> str:
-    """Returns e.g. `45 s`, `12 min`, `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _title(pack: Pack) -> str:
-    return f"pack {pack.id}  {len(pack.runs)} runs  {pack.program.title}"
+    return f"pack {pack.id}  {counted(len(pack.runs), 'run')}  {pack.program.title}"

@@ -13,8 +13,8 @@ from tfc_jax.glance import Glance, Launch
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.launch import run_status
 from tfc_jax.layout import Folder
-from tfc_jax.progress import duration
 from tfc_jax.trends import Curve, Trends
+from tfc_jax.wording import about, counted, duration
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
 SILENT_SECONDS = 600.0  # a longer silence in the log means that nobody is training
@@ -101,7 +101,7 @@ class Status:
             return ""
         names = {"running": "running" if self.training else "interrupted", "done": "done"}
         parts = ", ".join(f"{n} {names[s]}" for s, n in self.plateaued.items() if n)
-        of = f"{sum(self.plateaued.values())} of {self.judged} runs"
+        of = f"{sum(self.plateaued.values())} of {counted(self.judged, 'run')}"
         return f"on the plateau: {of}{f' ({parts})' if parts else ''}"
 
     def refine_text(self) -> str:
@@ -116,8 +116,8 @@ class Status:
         if self.training:
             if self.rate is None or self.eta_s is None:
                 return "training now; no rate yet"
-            left = duration(self.eta_s)
-            return f"training now; about {left} left at {self.rate:,.0f} run-steps/s"
+            left = about(self.eta_s)
+            return f"training now; {left} left at {self.rate:,.0f} run-steps/s"
         if self.last_event_s is None:
             return ""
         return f"nobody is training; last event {duration(self.last_event_s)} ago"
