@@ -1,10 +1,14 @@
-"""The inputs of a problem as PyTorch tensors, with the threads that the benchmark allows."""
+"""What all contenders in PyTorch share: their inputs, threads, and the row that they time."""
 
 import os
+from abc import abstractmethod
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from bench.child import Contender
 from bench.problem import Inputs
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -31,3 +35,28 @@ class Tensors:
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the scaled inputs and the labels of these rows, of any shape."""
         return self.x_NxD[rows].float().mul_(self.multiplier), self.y_N[rows]
+
+
+class Trainer(Contender):
+    """One row, `all`: T steps of all R networks."""
+
+    rows = ("all",)
+
+    @abstractmethod
+    def advance(self) -> torch.Tensor:
+        """Trains all networks for T steps; returns the losses (R, T) before each."""
+
+    def losses(self) -> dict[str, np.ndarray]:
+        return {"all": self.advance().numpy()}
+
+    def repeat(self, row: str) -> float:
+        self.advance()
+        return self.problem.runs * self.problem.steps
+
+    def versions(self) -> dict[str, str]:
+        return {"torch": torch.__version__}
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        """Read once."""
+        return Tensors(self.folder)

@@ -2,13 +2,11 @@
 
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.child import Contender
-from bench.contenders._tensors import Tensors
+from bench.contenders._tensors import Trainer
 from bench.problem import Problem
 
 
@@ -18,13 +16,10 @@ def module(problem: Problem) -> nn.Sequential:
     return nn.Sequential(*chain.from_iterable((layer, nn.ReLU()) for layer in hidden), last)
 
 
-class Loop(Contender):
-    """One row, `all`: T steps of each of the R networks in turn."""
-
-    rows = ("all",)
+class Loop(Trainer):
+    """T steps of each of the R networks in turn."""
 
     def prepare(self) -> None:
-        self.tensors = Tensors(self.folder)
         self.nets = [module(self.problem) for _ in range(self.problem.runs)]
         for net, *weights in zip(self.nets, *self.tensors.weights, strict=True):
             for parameter, weight in zip(net.parameters(), weights, strict=True):
@@ -34,17 +29,7 @@ class Loop(Contender):
             torch.optim.SGD(net.parameters(), lr=rate, foreach=True) for net in self.nets
         ]
 
-    def losses(self) -> dict[str, np.ndarray]:
-        return {"all": self._advance().numpy()}
-
-    def repeat(self, row: str) -> float:
-        self._advance()
-        return self.problem.runs * self.problem.steps
-
-    def versions(self) -> dict[str, str]:
-        return {"torch": torch.__version__}
-
-    def _advance(self) -> torch.Tensor:
+    def advance(self) -> torch.Tensor:
         pairs = zip(self.nets, self.optimizers, self.tensors.rows_RxTxB, strict=True)
         return torch.stack([self._train(*of_run) for of_run in pairs])
 

@@ -5,46 +5,26 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn import functional
 
-from bench.child import Contender, UnavailableError
-from bench.contenders._tensors import Tensors
+from bench.child import UnavailableError
+from bench.contenders._tensors import Trainer
 from bench.contenders.torch_loop import module
 
 
-class Together(Contender):
-    """One row, `all`: T steps of all R networks."""
-
-    rows = ("all",)
+class Together(Trainer):
+    """All networks step together."""
 
     @abstractmethod
     def step(self, x_RxBxD: Tensor, y_RxB: Tensor) -> Tensor:
         """Updates all networks by their batches; returns the losses (R,) before it."""
 
-    def losses(self) -> dict[str, np.ndarray]:
-        return {"all": self._advance().numpy()}
-
-    def repeat(self, row: str) -> float:
-        self._advance()
-        return self.problem.runs * self.problem.steps
-
-    def versions(self) -> dict[str, str]:
-        return {"torch": torch.__version__}
-
-    def _advance(self) -> Tensor:
+    def advance(self) -> Tensor:
         steps = self.tensors.rows_RxTxB.unbind(1)
         return torch.stack([self.step(*self.tensors.batch(rows)) for rows in steps], dim=1)
-
-    @property
-    def tensors(self) -> Tensors:
-        """Read once."""
-        if not hasattr(self, "_tensors"):
-            self._tensors = Tensors(self.folder)
-        return self._tensors
 
 
 class Ensemble(Together):
