@@ -76,7 +76,7 @@ class Grid:
                 run = next(self.runs(wrong))
                 named = [name for name in KEYS if name in condition.names]
                 example = ", ".join(f"{name} {_plain(getattr(run, name))}" for name in named)
-                of = counted(np.count_nonzero(keep), "run")
+                of = counted(int(np.count_nonzero(keep)), "run")
                 counts = f"{np.count_nonzero(wrong)} of {of}"
                 remedy = f'To leave these out, add to exclude: "{when}"'
                 yield condition, f"{why}. Met in {counts}, such as {example}. {remedy}."
