@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from tfc_jax.executors.local import cpu_environment
-from tfc_jax.launch import Options, worker_settings
+from tfc_jax.options import Options, worker_settings
 
 STAGES = ("trace", "lower", "compile")
 RECORDS: dict[str, dict[str, Any]] = {

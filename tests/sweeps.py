@@ -22,12 +22,14 @@ from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.devices import Devices
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.keys import Run
-from tfc_jax.launch import Options, launch, started_packs
+from tfc_jax.launch import launch
 from tfc_jax.layout import Folder
+from tfc_jax.options import Options
 from tfc_jax.pack import pack_id
 from tfc_jax.record import Record
 from tfc_jax.results import Results
 from tfc_jax.schema import Column
+from tfc_jax.started import started_packs
 from tfc_jax.store import PackStore, create
 from tfc_jax.timetable import Span
 

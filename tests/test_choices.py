@@ -13,10 +13,12 @@ from tfc_jax.choices import Choice, Choices
 from tfc_jax.cli import app
 from tfc_jax.errors import InputError
 from tfc_jax.executors import inline, local
-from tfc_jax.launch import Options, plan_sweep, started_packs
+from tfc_jax.launch import plan_sweep
 from tfc_jax.layout import Folder
+from tfc_jax.options import Options
 from tfc_jax.replay import replay
 from tfc_jax.results import open_results
+from tfc_jax.started import started_packs
 from tfc_jax.task import Task
 
 LOCKSTEP = Choice("lockstep", 2)

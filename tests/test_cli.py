@@ -17,9 +17,9 @@ from tfc_jax import config
 from tfc_jax.cli import app
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.keys import KEYS
-from tfc_jax.launch import started_packs
 from tfc_jax.layout import Folder
 from tfc_jax.results import open_results
+from tfc_jax.started import started_packs
 
 QUICK = ("--workers", "0", "--pack-width", "3", "--quiet")
 LONG: dict[str, Any] = {"base": {"steps": 20_000}, "record": {"probe_every": 250, "probes": []}}

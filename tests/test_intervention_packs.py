@@ -17,10 +17,11 @@ from tfc_jax.chunk import Chunk
 from tfc_jax.engine import PackEngine
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import INTERVENTIONS, Run
-from tfc_jax.launch import Options, plan_sweep
+from tfc_jax.launch import plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.losses import data_loss
 from tfc_jax.network import Network
+from tfc_jax.options import Options
 from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.results import open_results

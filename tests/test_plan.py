@@ -14,8 +14,9 @@ from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.estimate import program_rows
-from tfc_jax.launch import Options, plan_sweep
+from tfc_jax.launch import plan_sweep
 from tfc_jax.layout import Folder
+from tfc_jax.options import Options
 from tfc_jax.pack import LANE_BUDGET_BYTES, SCHEDULES, WIDTH_LIMITS, Pack, pack_id
 from tfc_jax.plan import Plan, StartedPack, make_plan
 from tfc_jax.pricing import values_stored

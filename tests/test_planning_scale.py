@@ -17,6 +17,7 @@ from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
 from tfc_jax.pack import Pack, ProgramPlan, prices
 from tfc_jax.plan import Plan, StartedPack, make_plan
+from tfc_jax.started import started_packs
 
 Count = Callable[[type, str], Counter[str]]
 
@@ -81,7 +82,7 @@ def test_a_plan_hashes_no_run(tmp_path: Path, counted: Count, has_started: bool)
     sweep, started = sweep_of(tmp_path, 20), list[StartedPack]()
     if has_started:
         train(sweep_of(tmp_path, 4), tmp_path / "out")
-        started = list(launch.started_packs(Folder(tmp_path / "out")))
+        started = list(started_packs(Folder(tmp_path / "out")))
     hashes = counted(Run, "run_id")
     plan = make_plan(sweep, platform="cpu", width=4, started=started)
     shown(plan)

@@ -21,9 +21,9 @@ from tests.sweeps import (
 )
 from tfc_jax.errors import InputError
 from tfc_jax.keys import Run
-from tfc_jax.launch import started_packs
 from tfc_jax.layout import Folder, part_name
 from tfc_jax.results import Results, open_results
+from tfc_jax.started import started_packs
 from tfc_jax.store import create
 
 FIRST, BAD, LAST = (run.run_id for run in RUNS)

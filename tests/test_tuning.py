@@ -17,10 +17,11 @@ from tfc_jax.choices import Choice
 from tfc_jax.cli import app
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
-from tfc_jax.launch import Options, started_packs
 from tfc_jax.layout import Folder
+from tfc_jax.options import Options
 from tfc_jax.plan import make_plan
 from tfc_jax.record import PerDecade, Record
+from tfc_jax.started import started_packs
 from tfc_jax.task import Task
 from tfc_jax.tuning import Measured
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.sweeps import make_sweep, train
 from tfc_jax.estimate import summary
-from tfc_jax.launch import started_packs
 from tfc_jax.layout import Folder
 from tfc_jax.plan import make_plan
+from tfc_jax.started import started_packs
 from tfc_jax.wording import about, counted, duration
 
 

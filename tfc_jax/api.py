@@ -5,8 +5,9 @@ from pathlib import Path
 from tfc_jax import devices
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.executors.local import Interrupt
-from tfc_jax.launch import Options, launch, prepare_process
+from tfc_jax.launch import launch
 from tfc_jax.layout import Folder
+from tfc_jax.options import Options, prepare_process
 from tfc_jax.results import Results, open_results
 from tfc_jax.timetable import Schedule
 

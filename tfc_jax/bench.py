@@ -15,9 +15,11 @@ from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.executors.local import worker_environment
-from tfc_jax.launch import Options, sole_writer, started_packs, worker_settings
 from tfc_jax.layout import Folder
+from tfc_jax.lock import sole_writer
+from tfc_jax.options import Options, worker_settings
 from tfc_jax.plan import Plan, make_plan
+from tfc_jax.started import started_packs
 from tfc_jax.task import Task
 from tfc_jax.tuning import Measured
 from tfc_jax.wording import about, counted

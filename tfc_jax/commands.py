@@ -12,8 +12,9 @@ from rich.console import Console
 from tfc_jax import bench, bench_report, choices, devices, estimate, manifest
 from tfc_jax.config import Sweep
 from tfc_jax.console import INTERRUPTED, SOME_FAILED, interruptible, print_table
-from tfc_jax.launch import Options, launch, plan_sweep, prepare_process
+from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
+from tfc_jax.options import Options, prepare_process
 from tfc_jax.progress import Display
 from tfc_jax.wording import counted
 

@@ -10,8 +10,8 @@ from tfc_jax.console import refuse
 
 if TYPE_CHECKING:
     from tfc_jax.config import Sweep
-    from tfc_jax.launch import Options
     from tfc_jax.layout import Folder
+    from tfc_jax.options import Options
 
 
 class Schedule(StrEnum):
@@ -77,7 +77,7 @@ def options_of(
     workers: int | None = None,
 ) -> "Options":
     """Returns how to run; memory is given in GiB."""
-    from tfc_jax.launch import Options
+    from tfc_jax.options import Options
 
     return Options(
         workers=workers,

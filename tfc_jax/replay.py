@@ -13,13 +13,14 @@ from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.executors import local
 from tfc_jax.executors.local import Interrupt
-from tfc_jax.launch import Options, started_packs, worker_settings
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
+from tfc_jax.options import Options, worker_settings
 from tfc_jax.pack import pack_id
 from tfc_jax.plan import StartedPack
 from tfc_jax.results import Results
 from tfc_jax.schema import result_columns
+from tfc_jax.started import started_packs
 from tfc_jax.task import Task
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from tfc_jax.config import Sweep
 from tfc_jax.glance import Glance, Launch
 from tfc_jax.keys import KEYS, Run
-from tfc_jax.launch import run_status
 from tfc_jax.layout import Folder
+from tfc_jax.started import run_status
 from tfc_jax.trends import Curve, Trends
 from tfc_jax.wording import about, counted, duration
 

@@ -1,4 +1,4 @@
-"""What a worker is told: the pack that it takes, and the program that it compiles before."""
+"""What a worker is told, the pack it takes and the program it compiles before; what it says."""
 
 import io
 from types import SimpleNamespace
@@ -34,3 +34,15 @@ def test_an_accelerators_worker_is_told_once_what_it_then_gets() -> None:
 
 def test_a_worker_that_has_one_core_compiles_nothing_ahead() -> None:
     assert lines_of_a_worker("cpu") == ["a", "a", "c", ""]
+
+
+def listen(lines: str) -> list[dict[str, Any] | None]:
+    """What the pool hears from a worker that says `lines` and ends."""
+    nothing: Any = None
+    pool: Any = _Pool(nothing, nothing, nothing, nothing)
+    pool._listen(SimpleNamespace(process=SimpleNamespace(stdout=io.StringIO(lines))))
+    return [pool.events.get_nowait()[1] for _ in range(pool.events.qsize())]
+
+
+def test_a_worker_killed_in_the_middle_of_a_line_is_noticed() -> None:
+    assert listen('{"event": "step"}\n{"event": "fini') == [{"event": "step"}, None]

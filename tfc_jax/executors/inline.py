@@ -13,7 +13,7 @@ def execute(
     """Trains one task after another.
 
     For bit-exact numbers JAX must have started here in a worker's environment
-    (launch.prepare_process).
+    (options.prepare_process).
     """
     from tfc_jax.worker import serve  # starts JAX
 

@@ -1,0 +1,105 @@
+"""A folder has one writer, and what it writes when it had to wait."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps import read_rows, train
+from tfc_jax import launch, lock
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.layout import Folder
+from tfc_jax.results import open_results
+
+DONE = Counter(done=6)
+
+
+def files(out: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@contextmanager
+def locked(out: Path, owner: str) -> Iterator[None]:
+    """Someone else holds the folder."""
+    out.mkdir(exist_ok=True)
+    with open(out / ".lock", "a+") as lock:
+        lock.truncate(0)
+        lock.write(owner)
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def alive() -> str:
+    return f"process {os.getpid()} on {os.uname().nodename}"
+
+
+def dead() -> str:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
+                           capture_output=True, text=True)  # fmt: skip
+    return f"process {ended.stdout.strip()} on {os.uname().nodename}"
+
+
+@pytest.mark.parametrize("owner", ["", "process 1 on elsewhere"])
+def test_a_folder_has_one_writer(out: Path, sweep: Sweep, owner: str) -> None:
+    with locked(out, owner or alive()):
+        before = files(out)
+        for fresh in (False, True):
+            with pytest.raises(InputError, match=r"another `tfc run` is writing here \(process"):
+                train(sweep, out, fresh=fresh)
+        assert files(out) == before
+    assert train(sweep, out) == DONE
+
+
+def test_the_workers_of_a_killed_launcher_are_waited_for(out: Path, sweep: Sweep) -> None:
+    end = threading.Event()
+    with locked(out, dead()):  # by its workers, which inherited the lock
+        held = threading.Thread(target=hold_until, args=(out / ".lock", end))
+        held.start()
+    timer = threading.Timer(0.3, end.set)
+    timer.start()
+    assert train(sweep, out) == DONE
+    held.join()
+    assert end.is_set()
+
+
+def hold_until(path: Path, end: threading.Event) -> None:
+    with open(path, "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        end.wait()
+
+
+def test_workers_that_outlive_their_launcher_for_long_are_not_waited_for(
+    out: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "ORPHAN_SECONDS", 0.1)
+    with locked(out, dead()), pytest.raises(InputError, match="another `tfc run` is writing"):
+        train(sweep, out)
+
+
+def test_a_launch_that_waited_cuts_what_is_missing_then(
+    tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another launch, with another pack width, comes between a plan and its execution."""
+    original = lock.sole_writer
+
+    @contextmanager
+    def late(folder: Folder) -> Iterator[int]:
+        with monkeypatch.context() as patch:
+            patch.setattr(launch, "sole_writer", original)
+            train(sweep, folder.root, width=2)
+        with original(folder) as held:
+            yield held
+
+    monkeypatch.setattr(launch, "sole_writer", late)
+    assert train(sweep, tmp_path / "out", width=3) == DONE
+    assert len(open_results(tmp_path / "out").runs) == 6
+    assert len(read_rows(tmp_path / "out" / "steps")) == 6 * 60

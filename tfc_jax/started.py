@@ -1,0 +1,64 @@
+"""What earlier launches have started, as the runs table holds it."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfc_jax.keys import KEYS, Run
+from tfc_jax.keytypes import Key
+from tfc_jax.layout import Folder
+from tfc_jax.plan import StartedPack
+from tfc_jax.results import Results
+
+# Columns of the runs table that are the same for all runs of a pack.
+_OF_PACKS = ("pack", "pack_width", "schedule", "steps_done", "status", "dataset_sha256")
+
+
+def started_packs(folder: Folder) -> Iterator[StartedPack]:
+    """Yields the packs of earlier launches, as the runs table holds them."""
+    if not folder.has_runs:
+        return
+    table = Results(folder).runs
+    place = pd.factorize(table["pack"])[0]  # packs in order of appearance
+    table = table.iloc[np.lexsort((table["lane"].to_numpy(), place))]
+    runs = _runs(table)
+    column = {name: table[name].tolist() for name in _OF_PACKS}
+    for _, rows in groupby(range(len(runs)), column["pack"].__getitem__):
+        lanes = list(rows)
+        first = lanes[0]
+        yield StartedPack(
+            runs=tuple(runs[first : first + len(lanes)]),
+            width=column["pack_width"][first],
+            schedule=column["schedule"][first],
+            steps_done=column["steps_done"][first],
+            failed=column["status"][first] == "failed",
+            settled=column["status"][first] in ("done", "diverged"),
+            dataset_sha256=column["dataset_sha256"][first],
+        )
+
+
+def run_status(runs: pd.DataFrame, steps: int) -> dict[str, str]:
+    """Status by run_id; a finished run of which more steps are wanted now is `pending`."""
+    is_short = runs["status"].isin(["done", "diverged"]) & (runs["steps_done"] < steps)
+    return dict(zip(runs["run_id"], runs["status"].mask(is_short, "pending"), strict=True))
+
+
+def _runs(table: pd.DataFrame) -> list[Run]:
+    """The runs of the rows of the runs table; a whole column at a time, since packs are many."""
+    columns = [_checked(key, table[name].tolist()) for name, key in KEYS.items()]
+    return [Run(*values) for values in zip(*columns, strict=True)]
+
+
+def _checked(key: Key, column: list[Any]) -> list[Any]:
+    """The values of a column as runs hold them; each distinct one is checked once."""
+    values = dict.fromkeys(column)
+    checked = {value: key.checked(None if _is_null(value) else value) for value in values}
+    return [checked[value] for value in column]
+
+
+def _is_null(value: Any) -> bool:
+    """Pandas marks nulls in its own ways."""
+    return value is None or type(value).__name__ == "NAType" or value != value
