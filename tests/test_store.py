@@ -54,7 +54,9 @@ class Crashing:
             self._wrap(patch, os, name)
         for name in ("mkdir", "unlink", "rename"):
             self._wrap(patch, Path, name)
-        self._wrap(patch, store, "write_parquet", half=lambda table, path: path.write_bytes(b"PA"))
+        self._wrap(
+            patch, store, "write_parquet", half=lambda table, path, **_: path.write_bytes(b"PA")
+        )
         self._wrap(patch, np, "savez", half=lambda path, **_: _write_half(path))
 
     def _wrap(

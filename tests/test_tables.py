@@ -244,3 +244,13 @@ def test_a_column_that_no_family_declares_is_refused() -> None:
     chunk.measured["cosnie"] = chunk.measured["cosine"]
     with pytest.raises(ValueError, match="returns cosnie, which no COLUMNS declares"):
         group_tables([chunk], IDS, result_columns(RECORD), None)
+
+
+@pytest.mark.parametrize(("table", "compression"), [("runs", "UNCOMPRESSED"), ("steps", "ZSTD")])
+def test_rows_are_compressed_but_for_the_few_of_a_pack(
+    finished: Path, table: str, compression: str
+) -> None:
+    for part in (finished / table).glob(f"{PACK}*.parquet"):
+        group = pq.ParquetFile(part).metadata.row_group(0)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        assert {column.compression for column in columns} == {compression}

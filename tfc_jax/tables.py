@@ -50,9 +50,10 @@ def group_tables(
     return tables
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Writes one file: zstd, floats split by byte, page checksums on, statistics of keys."""
-    with pq.ParquetWriter(path, table.schema, **parquet_options(table.schema)) as writer:
+def write_parquet(table: pa.Table, path: Path, compression: str = "zstd") -> None:
+    """Writes one file: floats split by byte, page checksums on, statistics of keys."""
+    options = parquet_options(table.schema) | {"compression": compression}
+    with pq.ParquetWriter(path, table.schema, **options) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
         writer.add_key_value_metadata(table.schema.metadata or {})
 
