@@ -2,13 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
-from tfc_jax.config import Sweep
 from tfc_jax.glance import Glance, Launch
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
@@ -166,7 +165,7 @@ class Reader:
         total = len(sweep.runs) * sweep.steps
         rate, eta_s = _rate(launch, rows, sweep.steps, total)
         packs = _packs(rows, mine, launch, sweep.steps, training)
-        trends = self._trends_of(sweep)
+        trends = self._trends_of(mine, sweep.steps)
         ends = trends.ends([pack.id for pack in packs])
         plateaued = _plateaued(rows, status, ends)
         return Status(
@@ -188,10 +187,10 @@ class Reader:
             more=sweep.more,
         )
 
-    def _trends_of(self, sweep: Sweep) -> Trends:
-        self._middle.update({run.run_id: -(-run.depth // 2) for run in sweep.runs})
-        if self._trends is None or self._trends.steps != sweep.steps:
-            self._trends = Trends(self._glance.folder, sweep.steps, self._middle)
+    def _trends_of(self, runs: Mapping[str, Run], steps: int) -> Trends:
+        self._middle.update({run_id: -(-run.depth // 2) for run_id, run in runs.items()})
+        if self._trends is None or self._trends.steps != steps:
+            self._trends = Trends(self._glance.folder, steps, self._middle)
         return self._trends
 
 
