@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,9 +49,17 @@ def dead() -> str:
     return f"process {ended.stdout.strip()} on {os.uname().nodename}"
 
 
-@pytest.mark.parametrize("owner", ["", "process 1 on elsewhere"])
-def test_a_folder_has_one_writer(out: Path, sweep: Sweep, owner: str) -> None:
-    with locked(out, owner or alive()):
+def elsewhere() -> str:
+    """Whether it lives cannot be seen from here."""
+    return dead().replace(os.uname().nodename, "elsewhere")
+
+
+@pytest.mark.parametrize("owner", [alive, elsewhere])
+def test_a_folder_has_one_writer_and_nobody_waits_for_it(
+    out: Path, sweep: Sweep, owner: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(out, owner()), monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
         before = files(out)
         for fresh in (False, True):
             with pytest.raises(InputError, match=r"another `tfc run` is writing here \(process"):
