@@ -15,7 +15,7 @@ from tfc_jax.models._product import dot_general
 DIMENSIONS = (((1,), (0,)), ((), ()))
 B = 6
 # Fans of a layer whose weight gradient is left alone, of a narrow one, of a wide one.
-FANS = [(8, 5), (8, 2), (130, 140)]
+FANS = [(8, 5), (8, 2), (130, 140), (160, 33)]
 
 
 def example(inputs: int, outputs: int) -> tuple[Array, Array, Array]:

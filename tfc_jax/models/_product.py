@@ -4,7 +4,9 @@ Of the three products of a linear map, the weight gradient alone, h^T delta, run
 axis of both factors. XLA:CPU (jax 0.10) leaves it to a slower routine than the other two: on one
 core, batch 100, it takes 147 us at 256x256 where the forward product takes 122, and 45 us at
 256x10 where that takes 14. With one factor transposed first, and not by the compiler's choice, it
-takes 132 and 6 us. Between narrower layers the transposition costs what it saves.
+takes 132 and 6 us. Features are transposed, or delta where it is narrow: with the features of a
+first layer 784x64 instead of its delta, a step of 784-64x4 takes 8 % less time, at 784x16 8 % more.
+Between narrower layers the transposition costs what it saves.
 """
 
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 import jax
 from jax import Array, lax
 
-_WORTH_IT = 128  # units on both sides
-_NARROW = 4  # times as many inputs as outputs
+_WIDE = 128  # inputs
+_NARROW = 32  # outputs
+_MANY = 4  # times as many inputs as outputs
 
 
 def dot_general(h: Array, w: Array, dimension_numbers: Any, **options: Any) -> Array:
@@ -51,8 +54,8 @@ def _plain(h_BxI: Array, delta_BxO: Array) -> Array:
 def _by_transposition(h_BxI: Array, delta_BxO: Array) -> Array:
     """The same product; barriers keep the compiler from undoing a transposition."""
     inputs, outputs = h_BxI.shape[1], delta_BxO.shape[1]
-    if inputs >= _NARROW * outputs:
+    if outputs < _NARROW and inputs >= _MANY * outputs:
         return lax.optimization_barrier(lax.optimization_barrier(delta_BxO.T) @ h_BxI).T
-    if inputs >= _WORTH_IT and outputs >= _WORTH_IT:
+    if outputs >= _NARROW and inputs >= _WIDE:
         return lax.optimization_barrier(h_BxI.T) @ delta_BxO
     return _plain(h_BxI, delta_BxO)
