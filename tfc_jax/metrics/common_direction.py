@@ -43,7 +43,7 @@ _FRESH = 1e-3
 
 _OF = "over the sum of the squares of all: 1 is rank one"
 
-COST = 0.43  # share of a bare step: bench/metrics.py
+COST = 0.28  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("common_strength_w", "layers", "1", f"Largest squared singular value of W_l {_OF}"),

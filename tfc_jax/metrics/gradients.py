@@ -16,7 +16,7 @@ from tfc_jax.snapshot import Snapshot
 _NULL = "; null for a regression"
 _OF = "of the gradients of two distinct samples' losses with respect to their own features"
 
-COST = 0.09  # share of a bare step: bench/metrics.py
+COST = 0.06  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("grad_cos", "layers", "1", f"Mean cosine {_OF}"),

@@ -16,7 +16,7 @@ from tfc_jax.metrics._rows import (
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot, Values, on_layers
 
-COST = 0.29  # share of a bare step: bench/metrics.py
+COST = 0.14  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("feature_norm", "layers", "1", "Root mean square over samples of the feature's norm"),

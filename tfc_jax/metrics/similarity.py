@@ -20,7 +20,7 @@ from tfc_jax.snapshot import Snapshot
 _NULL = "; null for a regression"
 _OF = "of the features (after the nonlinearity; logits in the last layer) of two distinct samples"
 
-COST = 0.22  # share of a bare step: bench/metrics.py
+COST = 0.17  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("feature_cos", "layers", "1", f"Mean cosine {_OF} that are not all zero"),

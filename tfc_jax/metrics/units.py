@@ -7,7 +7,7 @@ from tfc_jax.metrics._rows import Columns, by_shape, matmul, unit_rows
 from tfc_jax.schema import Column
 from tfc_jax.snapshot import Snapshot
 
-COST = 0.08  # share of a bare step: bench/metrics.py
+COST = 0.06  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column("alive", "layers", "samples", "Samples whose feature is not all zero"),

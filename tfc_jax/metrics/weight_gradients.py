@@ -22,7 +22,7 @@ PAIRED = 32  # samples
 # float32. `cancellation` is off by up to 5 % at 2, by 0.2 % at 4 and 1e-4 at 16 (16 and 64 wide).
 _TERM = 2
 
-COST = 0.24  # share of a bare step: bench/metrics.py
+COST = 0.18  # share of a bare step: bench/metrics.py
 
 COLUMNS = (
     Column(
