@@ -55,7 +55,7 @@ readme: environment ## write the tables of figures and verdicts into README.md, 
 tutorial: environment-dev ## run docs/tutorial.ipynb again and store what it shows
 	.venv/bin/python scripts/tutorial.py
 
-bench: environment-bench ## compare speeds with PyTorch and plain JAX: bench/results, 10 minutes
+bench: environment-bench ## compare speeds with PyTorch and plain JAX: bench/results, 8 minutes
 	.venv/bin/python -m bench $(BENCH)
 
 bench-metrics: environment-dev ## measure what recording each metric costs

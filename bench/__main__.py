@@ -24,6 +24,7 @@ from bench.processes import cores
 from bench.profiles import PROFILES, Profile, tiny
 from bench.session import Say, measure
 from bench.summary import as_json
+from tfc_jax.manifest import git_commit
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 5
@@ -63,7 +64,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = dict.fromkeys(entry.name for p in PROFILES.values() for entry in p.entries)
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument(
-        "profiles", nargs="*", metavar="PROFILE", help="images, digits; default: both"
+        "profiles", nargs="*", metavar="PROFILE", help=f"{', '.join(PROFILES)}; default: all"
     )
     parser.add_argument("--only", nargs="+", choices=names, help="contenders; default: all")
     parser.add_argument("--repeats", type=int, default=REPEATS)
@@ -82,6 +83,7 @@ def _saying(console: Console) -> Say:
 
 def _about(seconds: float) -> dict[str, Any]:
     return {
+        "git": git_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
         "cores": len(cores()),

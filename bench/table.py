@@ -12,7 +12,7 @@ NOTE = (
     "loss of every step; only tfc_jax draws its batch order while it is timed. Cores: CPU seconds "
     "per second; where they are fewer than a row's processes could use, others used the machine, "
     "and wall times say nothing. Of memory copy: were a step's weights read from memory and "
-    "written there. TurbaNet is not here: it is not on the package index."
+    "written there. TurbaNet is not here: it needs Python 3.12."
 )
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def test_a_worker_ends_at_once_whatever_compiles(tmp_path: Path, line: str) -> N
         process.stdin.flush()
         while not started.exists():
             assert process.poll() is None
+            time.sleep(0.01)
         process.stdin.write(f"{line}\n")
         process.stdin.flush()
         assert (process.wait(WAIT) == 0) == (line == "stop")

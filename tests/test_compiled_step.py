@@ -20,7 +20,7 @@ from tfc_jax.record import Record
 from tfc_jax.sampling import Data
 from tfc_jax.train import Trainer
 
-N_INPUTS, N_CLASSES, WIDTH, DEPTH = 23, 3, 29, 4
+N_INPUTS, N_CLASSES, WIDTH, DEPTH = 307, 3, 131, 4  # so wide that _product.py transposes
 HIDDEN = {(N_INPUTS, WIDTH), (WIDTH, WIDTH)}  # the last one's gradient is turned: _product.py
 BARE = Record(metrics=())
 

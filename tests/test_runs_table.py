@@ -1,5 +1,6 @@
 """The copy of the runs table says what the files of the packs say, or is not used."""
 
+import errno
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -10,8 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.sweeps import PACK, RUNS, fake_plugins, make_store, train_fake_pack
-from tfc_jax.errors import InputError
+from tests.sweeps import (
+    PACK,
+    RUNS,
+    fake_plugins,
+    make_store,
+    make_sweep,
+    train,
+    train_fake_pack,
+)
+from tfc_jax import files
 from tfc_jax.files import mark
 from tfc_jax.glance import RUN_COLUMNS, Glance
 from tfc_jax.keys import Run
@@ -172,11 +181,54 @@ def of_another_writer(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [cut_short, with_a_wrong_page, with_a_row_too_few, of_another_writer]
 )
-def test_a_damaged_copy_is_refused_with_the_remedy(
-    folder: Folder, damage: Callable[[Path], None]
+def test_a_damaged_copy_is_not_used_and_the_remedy_is_told(
+    folder: Folder, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(folder.gathered)
-    with pytest.raises(InputError, match=r"copy of the runs table is damaged.*Delete it"):
-        _ = Results(folder).runs
-    folder.gathered.unlink()
+    frame = Results(folder).runs
+    assert "copy of the runs table cannot be read" in caplog.text
+    assert "Delete it" in caplog.text
+    pd.testing.assert_frame_equal(frame, from_files(folder))
+
+
+@pytest.mark.parametrize("damage", [cut_short, with_a_row_too_few, of_another_writer])
+def test_a_copy_without_its_description_is_written_anew(
+    folder: Folder, damage: Callable[[Path], None], read: Counter[str]
+) -> None:
+    damage(folder.gathered)
+    gather_runs(folder)
+    read.clear()
     assert len(Results(folder).runs) == 3 * len(PACKS)
+    assert not read
+
+
+def test_a_launch_ends_well_though_the_copy_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = files.move_in
+
+    def full(staged: Path, place: Path) -> None:
+        if place.name == ".runs.parquet":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        moved(staged, place)
+
+    monkeypatch.setattr(files, "move_in", full)
+    train(make_sweep(tmp_path), tmp_path / "out")
+    folder = Folder(tmp_path / "out")
+    assert "No space left on device" in caplog.text
+    assert not folder.gathered.exists()
+    assert '"ended"' in folder.log.read_text().splitlines()[-1]
+    assert set(Results(folder).runs["status"]) == {"done"}
+
+
+def test_launches_that_add_or_start_over_keep_the_copy_true(tmp_path: Path) -> None:
+    folder, aside = Folder(tmp_path / "out"), tmp_path / "aside"
+    for seeds, fresh in ((1, False), (3, False), (2, True)):
+        train(make_sweep(tmp_path, seeds=seeds), folder.root, fresh=fresh)
+        table = RunsTable(folder)
+        assert table.copies({file.name: mark(file) for file in table.files})
+        frame = Results(folder).runs
+        assert frame["seed"].nunique() == seeds
+        folder.gathered.rename(aside)
+        pd.testing.assert_frame_equal(frame, Results(folder).runs)
+        aside.rename(folder.gathered)

@@ -55,7 +55,7 @@ def _origin(sweep: Sweep, devices: Devices) -> dict[str, Any]:
         "launched_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "record": asdict(sweep.record),
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
-        "git": _git_commit(),
+        "git": git_commit(),
         "platform": devices.platform,
         "n_devices": len(devices.ids),
         "machine": platform.machine(),
@@ -122,7 +122,7 @@ def _schema(record: Record) -> dict[str, list[dict[str, str]]]:
     return {table: [asdict(column) for column in columns] for table, columns in tables.items()}
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the code that runs, if it runs from a checkout."""
     try:
         found = subprocess.run(

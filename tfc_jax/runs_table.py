@@ -2,10 +2,12 @@
 
 A launch writes the copy when it ends (store.gather_runs). It stands for the files that are still
 those which were copied, by inode, time of change and size; every other file is read itself. A
-folder without a copy, or one that was moved file by file, is read slower and just as well.
+folder without a copy, with a damaged one, or one that was moved file by file, is read slower and
+just as well.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +17,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfc_jax.errors import InputError
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
+
+logger = logging.getLogger(__name__)
 
 COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
 
@@ -50,7 +53,6 @@ class RunsTable:
         """Returns the rows of all files (at least one).
 
         Raises:
-          InputError: the copy is damaged.
           OSError: a page of a file does not have its checksum.
         """
         return joined(self._pieces())
@@ -62,7 +64,11 @@ class RunsTable:
 
     def copies(self, marks: dict[str, Mark]) -> bool:
         """Whether the copy stands for these files and no other."""
-        return {name: mark for name, (mark, _) in self._copy.files.items()} == marks
+        try:
+            copied = _places(pq.read_metadata(self.folder.gathered))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return {name: mark for name, (mark, _) in copied.items()} == marks
 
     def _pieces(self) -> Iterator[pa.Table]:
         """Yields the rows in order; those that stand side by side in the copy in one piece."""
@@ -95,20 +101,21 @@ class RunsTable:
 
     @cached_property
     def _copy(self) -> Copy:
-        """Read once; empty if there is none."""
+        """Read once; empty if there is none, or if it is damaged."""
         path = self.folder.gathered
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as copy:
-                files = _places(json.loads(copy.metadata.metadata[COPIED]), copy.metadata.num_rows)
                 names = self._kept(copy.schema_arrow.names)
-                return Copy(copy.read(names, use_threads=False), files)
+                return Copy(copy.read(names, use_threads=False), _places(copy.metadata))
         except FileNotFoundError:
-            return Copy(pa.table({}), {})
+            pass
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: this copy of the runs table is damaged ({error}). Delete it: no row is "
-                f"lost, all of them are in {self.folder.runs}."
-            ) from error
+            logger.warning(
+                "%s: this copy of the runs table cannot be read (%s). Delete it: no row is lost, "
+                "all of them are read from %s.",
+                *(path, error, self.folder.runs),
+            )
+        return Copy(pa.table({}), {})
 
     def _kept(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if self.columns is None or name in self.columns]
@@ -119,16 +126,14 @@ def described(files: Sequence[tuple[str, Mark, int]]) -> dict[bytes, bytes]:
     return {COPIED: json.dumps(files).encode()}
 
 
-def _places(
-    files: Sequence[tuple[str, Sequence[int], int]], n_rows: int
-) -> dict[str, tuple[Mark, range]]:
-    """The opposite of `described`, for a copy of so many rows."""
+def _places(copy: pq.FileMetaData) -> dict[str, tuple[Mark, range]]:
+    """The opposite of `described`: the rows of each file in a copy."""
     places, start = {}, 0
-    for name, of_file, n in files:
+    for name, of_file, n in json.loads(copy.metadata[COPIED]):
         places[name] = Mark(*of_file), range(start, start + n)
         start += n
-    if start != n_rows:
-        raise ValueError(f"it has {n_rows} rows, and should have {start}")
+    if start != copy.num_rows:
+        raise ValueError(f"it has {copy.num_rows} rows, and should have {start}")
     return places
 
 

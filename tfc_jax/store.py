@@ -210,7 +210,21 @@ def write_cells(folder: Folder, table: pa.Table) -> None:
 
 
 def gather_runs(folder: Folder) -> None:
-    """Copies the rows of all packs into one file, if that is not done; nobody else may write."""
+    """Copies the rows of all packs into one file, if that is not done; nobody else may write.
+
+    All rows are stored without it, so a disk without room for it only costs later readers time.
+    """
+    try:
+        _gather_runs(folder)
+    except OSError as error:
+        logger.warning(
+            "%s: this copy of the runs table was not written (%s). No row is lost; plans and "
+            "status take longer.",
+            *(folder.gathered, error),
+        )
+
+
+def _gather_runs(folder: Folder) -> None:
     table = RunsTable(folder)
     marks = {file.name: files.mark(file) for file in table.files}
     if table.copies(marks):
