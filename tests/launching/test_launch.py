@@ -71,7 +71,7 @@ def test_the_manifest_names_the_code_that_trained_the_numbers(
     out: Path, tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (out / "manifest.json").read_bytes()
-    monkeypatch.setattr(manifest, "_git_commit", lambda: "another commit")
+    monkeypatch.setattr(manifest, "git_commit", lambda: "another commit")
     assert train(sweep, out, given={"set": [], "filter": None, "limit": None}) == DONE
     assert (out / "manifest.json").read_bytes() == before
     assert train(make_sweep(tmp_path, base={"steps": 80}), out) == DONE
@@ -85,7 +85,7 @@ def test_a_launch_that_trains_nothing_still_stores_what_was_asked_for(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = json.loads((out / "manifest.json").read_text())
-    monkeypatch.setattr(manifest, "_git_commit", lambda: "another commit")
+    monkeypatch.setattr(manifest, "git_commit", lambda: "another commit")
     given: dict[str, Any] = {"set": [], "filter": "init_scale < 0.9", "limit": None}
     path = write_sweep(tmp_path, description="about less")
     assert train(load_sweep(path, where=given["filter"]), out, given=given) == Counter(done=3)
