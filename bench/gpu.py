@@ -214,7 +214,9 @@ def _peak_bytes() -> int | None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny networks")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny networks, whose times say nothing"
+    )
     parser.add_argument("--runs", type=int, help="of the pack; default: 512")
     parser.add_argument("--chunks", type=int, default=4, help=f"timed, {LONGEST_CHUNK} steps each")
     for name in KEYS_OF_RUNS:

@@ -145,6 +145,9 @@ def test_a_plan_says_where_the_choice_comes_from(out: Path, tmp_path: Path) -> N
     told = tfc("run", path, "--out", out, "--workers", "0")
     assert f"schedule by default, width as stored in {out}/schedules.json" in told
     assert set(cuts(out)) == {("mapped", 2)}
+    told = tfc("plan", path, "--out", out, "--schedule", "lockstep")
+    assert "No new packs: those that have started keep their schedule and width." in told
+    assert "New packs" not in tfc("plan", path, "--out", out)
 
 
 def test_a_retry_leaves_the_stored_choice_as_it_is(out: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -250,12 +251,18 @@ def test_ctrl_c_ends_after_the_chunk_and_the_next_run_goes_on_to_the_same_bits(
     path, out = write_sweep(tmp_path, **LONG), tmp_path / "out"
     with launch(path, out, "--workers", "2") as process:
         wait_for("started", out, process)
+        workers = children(process.pid)
+        for worker in workers:  # they would be done before the second launch has begun
+            os.kill(worker, signal.SIGSTOP)
         assert_refused(tfc("run", path, "--out", out), "another `tfc run` is writing here")
         process.send_signal(signal.SIGINT)
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
         printed = process.communicate()[0]
     assert process.returncode == 130
     assert "Traceback" not in printed
     assert "`tfc run` goes on from here" in printed
+    assert re.search(rf"{out}: \d interrupted \(tfc run goes on\)", printed)
     steps = [pack.steps_done for pack in started_packs(Folder(out))]
     assert any(0 < done < 20_000 for done in steps)
     assert all(done % 250 == 0 for done in steps)

@@ -83,6 +83,11 @@ def test_run_keys_are_joined_to_every_row(results: Results) -> None:
     np.testing.assert_array_equal(frame["cosine"], expected)
 
 
+def test_a_text_for_columns_is_refused_with_the_remedy(results: Results) -> None:
+    with pytest.raises(InputError, match=r"Give a list: \['loss'\]"):
+        results.steps(columns="loss")
+
+
 @pytest.mark.parametrize(
     ("where", "n_rows"),
     [

@@ -35,6 +35,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Train hundreds of small networks as one program, and see inside every layer.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: prepare them once.")

@@ -34,7 +34,10 @@ def show_plan(
         return
     print_table(list(rows[0]), [row.values() for row in rows])
     typer.echo(estimate.summary(planned, n_workers))
-    typer.echo(choices.origin(folder, found.platform, options.choice))
+    if any(pack.steps_done == 0 for pack in planned.unfinished):
+        typer.echo(choices.origin(folder, found.platform, options.choice))
+    elif options.choice != choices.Choice():
+        typer.echo("No new packs: those that have started keep their schedule and width.")
 
 
 def train(
@@ -65,7 +68,10 @@ def train(
 
 def _told(counts: Counter[str], folder: Folder) -> int:
     """Prints how many runs have which status; returns the exit code that follows from it."""
-    summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
+    names = {"running": "interrupted (tfc run goes on)"}  # a launch that ended leaves none running
+    summary = ", ".join(
+        f"{counts[name]} {names.get(name, name)}" for name in STATUSES if counts[name]
+    )
     typer.echo(f"{folder.root}: {summary}")
     if not counts["failed"]:
         return 0

@@ -110,8 +110,9 @@ def check_record(folder: Folder, record: Record) -> None:
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     if changed:
         was = ", ".join(f"{key}: {old.get(key)}" for key in changed)
+        verb = "differs" if len(changed) == 1 else "differ"
         raise InputError(
-            f"{folder.root}: record.{', record.'.join(changed)} differ from the results that are "
+            f"{folder.root}: record.{', record.'.join(changed)} {verb} from the results that are "
             f"stored here ({was}). Restore them, or write elsewhere with --out, or start over with "
             f"--fresh."
         )

@@ -145,8 +145,8 @@ def _check_memory(plan: Plan, max_memory: float | None) -> None:
     if most > max_memory:
         worst = plan.unfinished[needs.index(most)]
         raise InputError(
-            f"--max-memory: {max_memory / 2**30:.2f} GiB is allowed, but pack {worst.id} needs "
-            f"about {most / 2**30:.2f} GiB. Allow more, or give a smaller --pack-width (packs "
+            f"--max-memory: {max_memory / 2**30:.3g} GiB is allowed, but pack {worst.id} needs "
+            f"about {most / 2**30:.3g} GiB. Allow more, or give a smaller --pack-width (packs "
             f"that have started keep theirs)."
         )
 

@@ -137,9 +137,10 @@ class Results:
         """
         schema = self._columns(name)
         keys = [c for c in ROW_KEYS if c in schema]
-        wanted = keys + [c for c in (columns if columns is not None else schema) if c not in keys]
-        self._check(wanted, schema)
+        asked = schema if columns is None else columns
+        self._check(asked, schema)
         self._check(config, list(self.runs.columns))
+        wanted = keys + [c for c in asked if c not in keys]
         rows = self._rows(where, wanted, schema)
         table = rows.read(self._parts(name, rows.wanted))
         frame = table.drop_columns(["run_id"]).to_pandas(types_mapper=_nullable)
@@ -189,6 +190,8 @@ class Results:
         return list(pq.read_schema(files[0]).names)
 
     def _check(self, columns: Sequence[str], available: Sequence[str]) -> None:
+        if isinstance(columns, str):
+            raise InputError(f"the text {columns!r} came for columns. Give a list: [{columns!r}].")
         unknown = [c for c in columns if c not in available]
         if unknown:
             raise InputError(
