@@ -34,13 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     console = Console(width=None if Console().is_terminal else 120)
     options.out.mkdir(parents=True, exist_ok=True)
+    commit = git_commit()  # before results are written, which may be tracked
     for name in options.profiles or PROFILES:
         profile = tiny(PROFILES[name]) if options.quick else PROFILES[name]
-        run(profile, options, console)
+        run(profile, options, console, commit)
     console.print(f"\n{table.NOTE}", markup=False)
 
 
-def run(profile: Profile, options: argparse.Namespace, console: Console) -> None:
+def run(
+    profile: Profile, options: argparse.Namespace, console: Console, commit: str | None
+) -> None:
     """Measures a profile, shows it, writes its files."""
     entries = [e for e in profile.entries if not options.only or e.name in options.only]
     if not entries:
@@ -50,10 +53,14 @@ def run(profile: Profile, options: argparse.Namespace, console: Console) -> None
         with tempfile.TemporaryDirectory(prefix="tfc_bench.") as folder:
             found.append(measure(problem, entries, options.repeats, Path(folder), _saying(console)))
         table.show(console, found[-1])
-    content = _about(time.perf_counter() - start) | {
-        "note": table.NOTE,
-        "problems": {m.problem.title: as_json(m) for m in found},
-    }
+    content = (
+        {"git": commit}
+        | _about(time.perf_counter() - start)
+        | {
+            "note": table.NOTE,
+            "problems": {m.problem.title: as_json(m) for m in found},
+        }
+    )
     path = options.out / f"{profile.name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     figure.draw(found, profile.unit, path.with_suffix(".png"))
@@ -83,7 +90,6 @@ def _saying(console: Console) -> Say:
 
 def _about(seconds: float) -> dict[str, Any]:
     return {
-        "git": git_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
         "cores": len(cores()),
