@@ -4,7 +4,7 @@
 #   PROFILE=smoke   figures of tiny sweeps, in minutes; PROFILE=paper: of large ones, on an accelerator
 #   BENCH="--quick" arguments of the benchmark; --help lists them
 #   PROCESSES=1     test processes; each takes about 1 GB. Default: one per core, at most 4
-.PHONY: help figures test check docs readme tutorial bench bench-metrics clean \
+.PHONY: help figures test test-faults check docs readme tutorial bench bench-metrics clean \
   environment environment-dev environment-docs environment-bench \
   profile-default profile-smoke profile-paper
 
@@ -38,6 +38,9 @@ profile-%:
 
 test: environment-dev ## run all tests
 	$(PYTEST)
+
+test-faults: environment-dev ## try crashes, power cuts, full disks and wild input as often as a release needs: hours
+	$(PYTEST) --long-faults tests/faults
 
 check: environment-dev ## ruff, format, types, tests
 	.venv/bin/python -m ruff check .

@@ -2,6 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "tfc_jax"  # never the user's own
 
@@ -17,3 +20,21 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # with a size, JAX locks the cache
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long-faults", action="store_true", help="try faults as often as `make test-faults` does"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints what the tests of faults counted."""
+    reports = [r for kind in ("", "passed", "failed") for r in terminalreporter.getreports(kind)]
+    counts = [dict(r.user_properties).get("tally") for r in reports if r.when == "teardown"]
+    rows = sorted((row for row in counts if row), key=lambda row: str(row["what"]))
+    if rows:
+        terminalreporter.section("faults")
+    for row in rows:
+        told = ", ".join(f"{name} {n:,}" for name, n in row.items() if name != "what")
+        terminalreporter.write_line(f"{row['what']}: {told}")
