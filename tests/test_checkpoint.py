@@ -7,8 +7,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tfc_jax import checkpoint
-from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint
+from tfc_jax import checkpoint, files
+from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 
 BFLOAT16 = np.arange(6, dtype=np.float32).astype(ml_dtypes.bfloat16).reshape(2, 3)
 ARRAYS: dict[str, np.ndarray] = {
@@ -21,15 +21,21 @@ ARRAYS: dict[str, np.ndarray] = {
 STORED = Checkpoint(
     step=7,
     arrays=ARRAYS,
-    parts={"steps/a-0-7.parquet": "ab" * 32},
+    parts={"steps/a-0-7.parquet": Part("ab" * 32, rows=14)},
     final={"loss": np.array([0.25, np.nan], np.float32)},
     wall_s=12.5,
+    epoch=3,
 )
+
+
+def save(path: Path, stored: Checkpoint) -> None:
+    with files.new_file(path) as file:
+        checkpoint.save(file, stored)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    checkpoint.save(tmp_path / "c.npz", STORED)
+    save(tmp_path / "c.npz", STORED)
     return tmp_path / "c.npz"
 
 
@@ -45,7 +51,7 @@ def test_every_bit_comes_back(path: Path) -> None:
     found = checkpoint.load(path)
     assert_same_bits(found.arrays, ARRAYS)
     assert_same_bits(found.final, STORED.final)
-    assert (found.step, found.parts, found.wall_s) == (7, STORED.parts, 12.5)
+    assert (found.step, found.parts, found.wall_s, found.epoch) == (7, STORED.parts, 12.5, 3)
     assert found.arrays["opt_state/0/trace/layers/0/kernel"].dtype == ml_dtypes.bfloat16
 
 
@@ -80,7 +86,16 @@ def test_nothing_in_it_is_pickled(path: Path) -> None:
             assert b"'descr': '|O'" not in head, name
 
 
-def test_what_only_pickle_could_store_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "c.npz", Checkpoint(0, {"a": np.array([{}])}, {}, {}, 0.0))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+def test_what_only_pickle_could_store_is_neither_written_nor_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    save(path, Checkpoint(0, {"a": np.array([{}])}, {}, {}, 0.0, 1))
+    with pytest.raises(DamagedCheckpoint, match="allow_pickle=False"):
+        checkpoint.load(path)
+
+
+def test_a_whole_file_that_is_no_checkpoint_is_damaged(tmp_path: Path) -> None:
+    with files.new_file(tmp_path / "c.npz") as file:
+        file.write(b"anything")
+        file.write(file.digest())
+    with pytest.raises(DamagedCheckpoint, match="not a checkpoint of this version"):
         checkpoint.load(tmp_path / "c.npz")

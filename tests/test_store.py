@@ -1,14 +1,13 @@
-"""Commits: nothing is lost, doubled or half written, wherever a crash falls."""
+"""Commits and recoveries: what they leave. Crashes in the middle of them are in tests/faults."""
 
 import logging
-import os
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import count
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import (
@@ -17,20 +16,22 @@ from tests.sweeps import (
     content,
     fake_plugins,
     make_chunk,
+    make_probe,
     make_state,
     make_store,
     read_rows,
     train_fake_pack,
     value,
 )
+from tfc_jax import checkpoint as checkpoints
 from tfc_jax import files, store
+from tfc_jax.checkpoint import Part
 from tfc_jax.layout import Folder
 from tfc_jax.results import open_results
+from tfc_jax.stage import Stage
+from tfc_jax.store import CHECKPOINT, ROWS, Contradiction, DamagedPart
+from tfc_jax.tables import write_parquet
 from tfc_jax.task import Task
-
-
-class Crash(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,85 +44,6 @@ def reference(tmp_path: Path) -> dict[str, str]:
     """What an undisturbed launch leaves."""
     train_fake_pack(tmp_path / "reference")
     return content(tmp_path / "reference")
-
-
-class Crashing:
-    """Counts the calls that change the disk, and ends the process before number `at`."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.calls, self.at = 0, 0
-        for name in ("replace", "fsync"):
-            self._wrap(patch, os, name)
-        for name in ("mkdir", "unlink", "rename"):
-            self._wrap(patch, Path, name)
-        self._wrap(
-            patch, store, "write_parquet", half=lambda table, path, **_: path.write_bytes(b"PA")
-        )
-        self._wrap(patch, np, "savez", half=lambda path, **_: _write_half(path))
-
-    def _wrap(
-        self,
-        patch: pytest.MonkeyPatch,
-        owner: Any,
-        name: str,
-        half: Callable[..., object] = lambda *_, **__: None,
-    ) -> None:
-        original = getattr(owner, name)
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            self.calls += 1
-            if self.at and self.calls >= self.at:
-                half(*args, **kwargs)
-                raise Crash
-            return original(*args, **kwargs)
-
-        patch.setattr(owner, name, wrapped)
-
-    def during(self, at: int, launch: Callable[[], None]) -> bool:
-        """Launches, crashing at call `at` (0: never); returns whether it crashed."""
-        self.calls, self.at = 0, at
-        try:
-            launch()
-        except Crash:
-            return True
-        finally:
-            self.at = 0
-        return False
-
-
-def _write_half(path: Any) -> None:
-    if isinstance(path, Path):  # not the buffer in memory of a checkpoint
-        path.write_bytes(b"PK")
-
-
-@pytest.fixture
-def crashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crashing]:
-    with monkeypatch.context() as patch:
-        yield Crashing(patch)
-
-
-def test_a_crash_before_any_change_to_the_disk_loses_and_doubles_nothing(
-    tmp_path: Path, reference: dict[str, str], crashing: Crashing
-) -> None:
-    for at in count(1):
-        launch = partial(train_fake_pack, tmp_path / str(at))
-        if not crashing.during(at, launch):
-            break
-        launch()
-        assert content(tmp_path / str(at)) == reference, f"crash before change {at}"
-    assert at > 60  # 2 commits of 3 parts, a checkpoint and rows, after 4 empty parts
-
-
-def test_crashes_during_recovery_lose_and_double_nothing(
-    tmp_path: Path, reference: dict[str, str], crashing: Crashing
-) -> None:
-    rng, crashes = np.random.default_rng(0), 0
-    for attempt in range(12):
-        launch = partial(train_fake_pack, tmp_path / str(attempt), commit_every=10)
-        while crashing.during(int(rng.integers(10, 40)), launch):
-            crashes += 1
-        assert content(tmp_path / str(attempt)) == reference
-    assert crashes > 3 * 12
 
 
 def test_every_row_is_there_once_and_says_its_run_step_and_layer(tmp_path: Path) -> None:
@@ -204,7 +126,8 @@ def test_final_weights_are_written_without_padding(tmp_path: Path) -> None:
 def commit_group(out: Path, start: int, stop: int, status: str = "running") -> None:
     """Commits steps start..stop-1 of a pack that may have earlier ones."""
     train = make_store(Folder(out))
-    train.recover()
+    if train.recover() is None:
+        train.add_first_probe(make_probe(0))
     train.add(make_chunk(start, stop))
     train.commit(make_state(stop), 1.0, status)
 
@@ -221,14 +144,12 @@ def committed_thrice(tmp_path: Path) -> Folder:
     return folder
 
 
-def test_two_checkpoints_are_kept_while_running_and_one_when_done(
-    committed_thrice: Folder,
-) -> None:
+def test_two_checkpoints_are_kept(committed_thrice: Folder) -> None:
     names = [path.name for path in committed_thrice.checkpoints_of(PACK)]
     assert names == [f"{PACK}-000000030.npz", f"{PACK}-000000020.npz"]
     commit_group(committed_thrice.root, 30, 40, "done")
     names = [path.name for path in committed_thrice.checkpoints_of(PACK)]
-    assert names == [f"{PACK}-000000040.npz"]
+    assert names == [f"{PACK}-000000040.npz", f"{PACK}-000000030.npz"]
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-40], lambda raw: raw[:-1] + b"?"])
@@ -270,8 +191,7 @@ def test_a_pack_whose_rows_are_lost_goes_on_from_its_checkpoint_without_doubled_
     train_fake_pack(committed_thrice.root)
     train_fake_pack(tmp_path / "reference")
     found, expected = content(committed_thrice.root), content(tmp_path / "reference")
-    for table in ("steps", "layers", "weights"):  # these commits have no probe at step 0
-        assert found[table] == expected[table]
+    assert found == expected
 
 
 def test_parts_that_no_checkpoint_covers_are_dropped(committed_thrice: Folder) -> None:
@@ -287,20 +207,121 @@ def test_parts_are_named_in_the_checkpoint_with_their_sha256(committed_thrice: F
     checkpoint = make_store(committed_thrice).recover()
     assert checkpoint is not None
     assert {path.split("/")[0] for path in checkpoint.parts} == {"steps", "layers", "probe"}
-    for path, digest in checkpoint.parts.items():
-        assert files.sha256(committed_thrice.root / path) == digest
+    for path, part in checkpoint.parts.items():
+        assert files.sha256(committed_thrice.root / path) == part.sha256
+        assert pq.read_metadata(committed_thrice.root / path).num_rows == part.rows
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away(committed_thrice: Folder) -> None:
-    leftovers = [
-        committed_thrice.staging / f"steps-{PACK}-000000030-000000040.parquet",
-        committed_thrice.staging / f"runs-{PACK}-rows.parquet",
-        committed_thrice.checkpoints / f".{PACK}-000000040.npz.4711",
+    stage = Stage.take(committed_thrice, PACK)
+    for name in (f"steps-{PACK}-000000030-000000040.parquet", CHECKPOINT, ROWS):
+        (stage.path / name).write_bytes(b"half")
+    store = make_store(committed_thrice)
+    store.recover()
+    store.close()
+    assert list(committed_thrice.staging.iterdir()) == []
+
+
+def test_a_part_never_takes_the_place_of_another(committed_thrice: Folder) -> None:
+    other = committed_thrice.table("steps") / f"{PACK}-000000030-000000040.parquet"
+    store = make_store(committed_thrice)
+    store.recover()
+    store.add(make_chunk(30, 40))
+    other.write_bytes(b"someone else's")
+    with pytest.raises(DamagedPart, match="is not the file that was committed"):
+        store.commit(make_state(40), 1.0, "done")
+    assert other.read_bytes() == b"someone else's"
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_part_that_is_gone_or_altered_before_it_is_published_stops_the_pack(
+    committed_thrice: Folder, damage: str
+) -> None:
+    published = committed_thrice.table("layers") / f"{PACK}-000000020-000000030.parquet"
+    stage = Stage.take(committed_thrice, PACK)
+    stage.take_in(published, f"layers-{published.name}")  # as if it had not been published
+    staged = stage.path / f"layers-{published.name}"
+    staged.unlink() if damage == "missing" else staged.write_bytes(b"other")
+    what = "is missing" if damage == "missing" else "is not the file that was committed"
+    with pytest.raises(DamagedPart, match=what):
+        make_store(committed_thrice).recover()
+
+
+def lose_newest(folder: Folder) -> None:
+    """Damages the checkpoint at 30, so that the rows from 20 on are computed again."""
+    folder.checkpoint(PACK, 30).write_bytes(b"")
+
+
+def test_rows_that_lost_their_checkpoint_are_computed_again_in_the_same_groups(
+    committed_thrice: Folder, tmp_path: Path
+) -> None:
+    train_fake_pack(tmp_path / "reference", commit_every=10)
+    lose_newest(committed_thrice)
+    train_fake_pack(committed_thrice.root, commit_every=40)  # the end at 30 is not its own
+    assert content(committed_thrice.root) == content(tmp_path / "reference")
+    names = [part.name for part in committed_thrice.parts_of("steps", PACK)]
+    assert names[2:] == [
+        f"{PACK}-000000020-000000030.parquet",
+        f"{PACK}-000000030-000000040.parquet",
     ]
-    for path in leftovers:
-        path.write_bytes(b"half")
-    make_store(committed_thrice).recover()
-    assert not [path for path in leftovers if path.exists()]
+
+
+def test_rows_that_come_out_differently_stop_the_pack_and_nothing_is_lost(
+    committed_thrice: Folder,
+) -> None:
+    lose_newest(committed_thrice)
+    part = committed_thrice.table("steps") / f"{PACK}-000000020-000000030.parquet"
+    rows = pq.ParquetFile(part).read()
+    write_parquet(rows.set_column(2, "loss", pa.array([0.5] * len(rows), pa.float32())), part)
+    for _ in range(2):  # also the second time
+        with pytest.raises(Contradiction, match="differ from those that were stored before"):
+            train_fake_pack(committed_thrice.root)
+        assert max(read_rows(committed_thrice.table("steps"))["step"].to_pylist()) == 19
+    (withdrawn,) = committed_thrice.staging.glob(f"{PACK}.*/withdrawn-steps-*")
+    withdrawn.unlink()
+    train_fake_pack(committed_thrice.root)
+    assert len(read_rows(committed_thrice.table("steps"))) == 3 * 40
+    assert list(committed_thrice.staging.iterdir()) == []
+
+
+def test_the_same_rows_in_other_bytes_are_the_same(
+    committed_thrice: Folder, tmp_path: Path
+) -> None:
+    lose_newest(committed_thrice)
+    part = committed_thrice.table("steps") / f"{PACK}-000000020-000000030.parquet"
+    before = part.read_bytes()
+    write_parquet(pq.ParquetFile(part).read(), part, compression="none")
+    assert part.read_bytes() != before
+    train_fake_pack(committed_thrice.root)
+    train_fake_pack(tmp_path / "reference")
+    assert content(committed_thrice.root) == content(tmp_path / "reference")
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "steps/../../outside", "/outside", "runs/x.parquet"]
+)
+def test_a_checkpoint_that_names_other_files_is_set_aside(
+    committed_thrice: Folder, name: str
+) -> None:
+    newest = committed_thrice.checkpoint(PACK, 30)
+    named = replace(checkpoints.load(newest), parts={name: Part("00", 1)})
+    with files.new_file(newest) as file:
+        checkpoints.save(file, named)
+    store = make_store(committed_thrice)
+    checkpoint = store.recover()
+    assert checkpoint is not None
+    assert checkpoint.step == 20
+    assert "which is no part of a table" in store.notices[0]
+
+
+def test_each_writer_has_a_higher_epoch(committed_thrice: Folder) -> None:
+    epochs = [checkpoints.load(p).epoch for p in committed_thrice.checkpoints_of(PACK)]
+    assert epochs[0] == epochs[1] + 1  # newest first
+    store = make_store(committed_thrice)
+    store.recover()
+    store.close()  # its folder is gone, and with it the epoch in the name
+    commit_group(committed_thrice.root, 30, 40, "done")
+    assert checkpoints.load(committed_thrice.checkpoint(PACK, 40)).epoch > epochs[0]
 
 
 def test_recovery_leaves_other_packs_alone(committed_thrice: Folder) -> None:

@@ -1,15 +1,15 @@
 """The whole state of a pack in one file: an npz, then the SHA-256 of it. No pickle."""
 
 import hashlib
-import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from tfc_jax.files import write_whole
+from tfc_jax.files import HashedFile
 
 _DIGEST_BYTES = 32
 _META = "meta.json"
@@ -18,7 +18,14 @@ _BFLOAT16 = "#bfloat16"
 
 
 class DamagedCheckpoint(Exception):
-    """The file is truncated or altered."""
+    """The file is truncated, altered, or no checkpoint at all."""
+
+
+class Part(NamedTuple):
+    """What a data file must be."""
+
+    sha256: str  # hex digest of its content
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -28,52 +35,72 @@ class Checkpoint:
     Attributes:
       step: updates done.
       arrays: state by name, (R, ...) with one entry per lane, padding included.
-      parts: path below the results folder -> SHA-256 of every data file of this commit.
+      parts: every data file of the pack so far, by its path below the results folder.
       final: last value of every per-run column so far, (R,), without padding.
       wall_s: seconds spent on the pack so far.
+      epoch: number of the writer, one more than that of the writer before (stage.py).
     """
 
     step: int
     arrays: dict[str, np.ndarray]
-    parts: dict[str, str]
+    parts: dict[str, Part]
     final: dict[str, np.ndarray]
     wall_s: float
+    epoch: int
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the file whole: when this returns, the commit is durable."""
+def save(file: HashedFile, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint and the SHA-256 of it into a new file."""
     meta = {
         "step": checkpoint.step,
         "parts": checkpoint.parts,
         "wall_s": checkpoint.wall_s,
+        "epoch": checkpoint.epoch,
     }
     entries: dict[str, Any] = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     entries |= dict(_plain(f"state/{name}", a) for name, a in checkpoint.arrays.items())
     entries |= {f"final/{name}": a for name, a in checkpoint.final.items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **entries)
-    content = buffer.getvalue()
-    write_whole(path, content + hashlib.sha256(content).digest())
+    np.savez(file, **entries)
+    file.write(file.digest())
 
 
 def load(path: Path) -> Checkpoint:
     """Reads a checkpoint back.
 
     Raises:
-      DamagedCheckpoint: the digest at the end is not that of the content.
+      DamagedCheckpoint: the digest at the end is not that of the content, or the content is none
+        of a checkpoint.
     """
-    raw = path.read_bytes()
-    content, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
-    if hashlib.sha256(content).digest() != digest:
-        raise DamagedCheckpoint(f"{path}: content and SHA-256 trailer disagree.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as entries:
+    with open(path, "rb") as file:
+        if not _is_whole(file):
+            raise DamagedCheckpoint(f"{path}: content and SHA-256 trailer disagree.")
+        file.seek(0)
+        try:
+            return _read(file)
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise DamagedCheckpoint(f"{path}: not a checkpoint of this version: {error}.") from None
+
+
+def _is_whole(file: IO[bytes]) -> bool:
+    left = file.seek(0, 2) - _DIGEST_BYTES
+    file.seek(0)
+    found = hashlib.sha256()
+    while left > 0 and (block := file.read(min(left, 2**20))):
+        found.update(block)
+        left -= len(block)
+    return left == 0 and file.read() == found.digest()
+
+
+def _read(file: IO[bytes]) -> Checkpoint:
+    with np.load(file, allow_pickle=False) as entries:
         meta: dict[str, Any] = json.loads(entries[_META].tobytes())
         return Checkpoint(
             step=meta["step"],
             arrays=dict(_typed(*item) for item in _below("state/", entries)),
-            parts=meta["parts"],
+            parts={path: Part(*part) for path, part in meta["parts"].items()},
             final=dict(_below("final/", entries)),
             wall_s=meta["wall_s"],
+            epoch=meta["epoch"],
         )
 
 

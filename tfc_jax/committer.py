@@ -55,7 +55,7 @@ class Committer:
         """Whether the chunk just dispatched should end a commit group."""
         interval = max(self._task.commit_seconds, COMMIT_COST_FACTOR * self._commit_cost)
         is_old = time.monotonic() - self._last_commit >= interval
-        if is_old or self._store.pending_bytes >= COMMIT_BYTES:
+        if is_old or span.stop in self._store.ends or self._store.pending_bytes >= COMMIT_BYTES:
             self._last_commit = time.monotonic()
             return True
         return False

@@ -1,6 +1,7 @@
 """A pack on one device: dispatches chunks ahead of fetching them, and hands out host arrays."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class PackEngine:
         stop: int,
         want_carry: Callable[[Span], bool],
         should_stop: Callable[[], bool] = lambda: False,
+        ends: AbstractSet[int] = frozenset(),
     ) -> Iterator[Chunk]:
         """Trains steps start..stop-1 and yields each chunk while the next one is running.
 
@@ -56,9 +58,10 @@ class PackEngine:
           want_carry: asked after each dispatch whether the state after that chunk is needed on the
             host, for a checkpoint. Answering yes waits for the chunk.
           should_stop: asked after each dispatch; yes makes that chunk the last, with its state.
+          ends: steps before which a chunk has to end, besides where chunks end anyway.
         """
         pending: Callable[[], Chunk] | None = None
-        for span in timetable.spans(self.record, start, stop, self._cuts):
+        for span in timetable.spans(self.record, start, stop, self._cuts | ends):
             if span.start in self._cuts:
                 carry = self.program.intervene(
                     self._n_lanes, carry, self._hyper, self.data, jnp.int32(span.start)

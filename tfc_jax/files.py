@@ -1,9 +1,16 @@
-"""Durable files: whole or absent, also after a crash or a power cut."""
+"""Durable files: whole or absent, also after a crash or a power cut.
+
+Everything that changes the disk is done by `os`, as this module has it, so that tests can watch
+each such call, let it fail, or end the process before it (tests/faults).
+"""
 
 import hashlib
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Mark(NamedTuple):
@@ -24,13 +31,71 @@ def mark(path: Path) -> Mark:
     return Mark(stat.st_ino, stat.st_ctime_ns, stat.st_size)
 
 
+class HashedFile(io.BufferedWriter):
+    """A file that is hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._hashing = _Hashing(path)
+        super().__init__(self._hashing, buffer_size=2**20)
+
+    def digest(self) -> bytes:
+        """Returns the SHA-256 of what was written so far, also after the end."""
+        if not self.closed:
+            self.flush()
+        return self._hashing.hash.digest()
+
+    def sync(self) -> None:
+        """Makes what was written so far durable."""
+        self.flush()
+        os.fsync(self.fileno())
+
+
+class _Hashing(io.RawIOBase):
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
+        )
+        self.hash = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, content: Any) -> int:
+        left = memoryview(content).cast("B")
+        self.hash.update(left)
+        n_bytes = len(left)
+        while left:  # a disk that fills up takes a part first
+            left = left[os.write(self._descriptor, left) :]
+        return n_bytes
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            os.close(self._descriptor)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[HashedFile]:
+    """Gives a file to write; its content is durable when the context ends, its name is not yet."""
+    file = HashedFile(path)
+    try:
+        yield file
+        file.sync()
+    except BaseException:
+        with suppress(OSError):  # of what could not be written; the first error is raised
+            file.close()
+        raise
+    file.close()
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes beside `path` and moves in: a reader sees the old content or all of the new."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "wb") as file:
+    with new_file(beside) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
     move_in(beside, path)
 
 
@@ -38,8 +103,41 @@ def make_folder(folder: Path) -> None:
     """Makes a folder and what it stands in; their names are durable when this returns."""
     if not folder.is_dir():
         make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):  # another process was quicker
+            os.mkdir(folder)
         sync_folder(folder.parent)
+
+
+def make_new_folder(folder: Path) -> None:
+    """Makes a folder, whose name is not durable yet.
+
+    Raises:
+      FileExistsError: there is one of that name.
+    """
+    os.mkdir(folder)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Gives a file or a folder another name; the name is not durable yet."""
+    os.rename(source, target)
+
+
+def link(source: Path, target: Path) -> None:
+    """Gives a file a second name, which is not durable yet.
+
+    Raises:
+      FileExistsError: there is a file of that name; it stays as it is.
+    """
+    os.link(source, target)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file, or an empty folder, if it is there."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            os.rmdir(path)
+        else:
+            os.unlink(path)
 
 
 def move_in(source: Path, target: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet")
+_PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,17 @@ class Folder:
         """Checkpoints of a pack, newest first."""
         return sorted(self.checkpoints.glob(f"{pack}-*.npz"), reverse=True)
 
-    def leftovers_of(self, pack: str) -> list[Path]:
-        """What a crash left of a pack: staged files, checkpoints beside their place."""
-        return [*self.staging.glob(f"*{pack}-*"), *self.checkpoints.glob(f".{pack}-*")]
+    def stage(self, pack: str, epoch: int) -> Path:
+        """The folder of the writer number `epoch` of a pack, while it writes (stage.py)."""
+        return self.staging / f"{pack}.{epoch:06d}"
+
+    def stages_of(self, pack: str) -> list[Path]:
+        """Folders of the writers of a pack, in their order; more than one only for a moment."""
+        return sorted(self.staging.glob(f"{pack}.{'[0-9]' * 6}"))
 
     def parts_of(self, table: str, pack: str) -> list[Path]:
         """Data files of a pack in step order."""
-        return sorted(self.table(table).glob(f"{pack}-*.parquet"))
+        return sorted(filter(steps_of, self.table(table).glob(f"{pack}-*.parquet")))
 
 
 def part_name(pack: str, first: int, stop: int) -> str:
@@ -104,18 +108,10 @@ def part_name(pack: str, first: int, stop: int) -> str:
     return f"{pack}-{first:09d}-{stop:09d}.parquet"
 
 
-def first_step(part: Path) -> int:
-    """Returns the first step of a part from its name."""
-    match = _PART.fullmatch(part.name)
-    if match is None:
-        raise ValueError(f"{part} is not named like a part of a table.")
-    return int(match["first"])
-
-
 def steps_of(part: Path) -> tuple[int, int] | None:
     """The least and the greatest step that a part can hold, by its name; None if it says none.
 
     A probe is dated by the steps done, so the greatest is that after the last update.
     """
-    match = _PART.fullmatch(part.name)
+    match = _PART.search(part.name)
     return (int(match["first"]), int(match["stop"])) if match else None

@@ -101,6 +101,9 @@ class Display:
             line.printed = now
             self._say(f"{_title(line.pack)} {self._rest(line)}")
 
+    def _on_warned(self, event: dict[str, Any]) -> None:
+        self._say(f"pack {event['pack']}: {event['text']}")
+
     def _on_finished(self, event: dict[str, Any]) -> None:
         assert self._plan is not None
         self._finished += 1

@@ -1,15 +1,19 @@
 """The only writer of results.
 
 A group of chunks is committed in this order: stage the parts beside the tables and sync them; write
-a checkpoint that names them with their SHA-256 (the commit point); move the parts into the tables;
-write the final weights, if done; rewrite the pack's rows of the runs table. Recovery finishes what
-the newest good checkpoint names and drops everything it does not cover, so no row is lost or
-doubled, and none stands half written.
+a checkpoint that names them with their SHA-256 and move it in (the commit point); publish the parts
+by hard links, which never take the place of another file; write the final weights, if done; rewrite
+the pack's rows of the runs table, which is what others call committed. Recovery publishes what the
+newest good checkpoint names and takes away everything that it does not cover, so no row is lost or
+doubled, and none stands half written. All of it goes through the writer's own folder (stage.py),
+so that a writer that was replaced changes nothing.
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +23,24 @@ import pyarrow.parquet as pq
 
 from tfc_jax import checkpoint as checkpoints
 from tfc_jax import files
-from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint
+from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.chunk import Chunk
 from tfc_jax.keys import KEYS, Run
-from tfc_jax.layout import Folder, first_step, part_name
+from tfc_jax.layout import Folder, part_name, steps_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
-from tfc_jax.schema import arrow_schema, result_columns, run_columns
+from tfc_jax.schema import KEY_COLUMNS, arrow_schema, result_columns, run_columns
+from tfc_jax.stage import Stage
 from tfc_jax.tables import group_tables, write_parquet
 from tfc_jax.task import Task
 
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
+# Names in the folder of a pack's writer, besides those of parts.
+CHECKPOINT, OLD_CHECKPOINT = "checkpoint.npz", "checkpoint-old.npz"
+ROWS, WEIGHTS = "rows.parquet", "weights.npz"
+WITHDRAWN = "withdrawn-"
 # Gives readers the columns while a table has no row yet.
 EMPTY_PART = "empty.parquet"
 
@@ -41,13 +50,30 @@ def create(folder: Folder, record: Record) -> None:
     files.make_folder(folder.staging)
     files.make_folder(folder.params)
     for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
-        if not folder.table(table).exists():
-            staged = folder.staging / table
-            staged.mkdir(exist_ok=True)
-            write_parquet(arrow_schema(table, columns).empty_table(), staged / EMPTY_PART)
-            files.sync_file(staged / EMPTY_PART)
-            files.sync_folder(staged)
-            files.move_in(staged, folder.table(table))
+        try:
+            _create_table(folder, table, arrow_schema(table, columns))
+        except OSError:
+            if not folder.table(table).is_dir():  # else a launch that replaced this one made it
+                raise
+
+
+def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
+    if folder.table(table).exists():
+        return
+    staged = folder.staging / table
+    files.make_folder(staged)
+    with files.new_file(staged / EMPTY_PART) as file:
+        write_parquet(schema.empty_table(), file)
+    files.sync_folder(staged)
+    files.move_in(staged, folder.table(table))
+
+
+class DamagedPart(Exception):
+    """A data file is gone, or is not what it was when it was committed."""
+
+
+class Contradiction(Exception):
+    """Rows that were computed again are not those that were stored before."""
 
 
 @dataclass
@@ -60,6 +86,8 @@ class PackStore:
       facts: columns of the runs table that are the same for all commits, by name, each one value
         or one per run.
       pending_bytes: size of the arrays that wait for a commit.
+      ends: steps at which to commit, since there are rows up to them to compare with.
+      notices: what the user should be told of the state in which the pack was found.
     """
 
     folder: Folder
@@ -68,29 +96,44 @@ class PackStore:
     record: Record
     facts: Mapping[str, Any]
     pending_bytes: int = field(default=0, init=False)
+    ends: frozenset[int] = field(default=frozenset(), init=False)
+    notices: list[str] = field(default_factory=list, init=False)
+    _done: int = field(default=0, init=False)  # steps that are committed
     _chunks: list[Chunk] = field(default_factory=list)
     _first_probe: dict[str, np.ndarray] | None = None
     _final: dict[str, np.ndarray] = field(default_factory=dict)
+    _parts: dict[str, Part] = field(default_factory=dict)  # all that are committed
     _first_bad_step: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self._first_bad_step = np.full(len(self.runs), -1)
 
+    @cached_property
+    def _stage(self) -> Stage:
+        return Stage.take(self.folder, self.pack)
+
     def recover(self) -> Checkpoint | None:
-        """Finishes or drops what an interrupted launch left; returns where to go on from."""
+        """Takes the pack over; publishes or takes away what its last writer left.
+
+        Returns:
+          where to go on from; None at the start.
+        Raises:
+          Fenced: another writer takes it over at the same moment.
+          DamagedPart: a data file that the checkpoint names is gone, or is not what it was.
+        """
+        self._stage = Stage.take(self.folder, self.pack)  # first: what is read below stays so
         checkpoint = self._newest_good_checkpoint()
-        done = checkpoint.step if checkpoint else 0
         if checkpoint:
-            self._publish(checkpoint.parts)
-            self._final = dict(checkpoint.final)
+            self._stage = self._stage.after(checkpoint.epoch)
+            self._done = checkpoint.step
+            self._final, self._parts = dict(checkpoint.final), dict(checkpoint.parts)
             self._remember(checkpoint.arrays)
-        for table in result_columns(self.record):
-            for part in self.folder.parts_of(table, self.pack):
-                if first_step(part) >= done:
-                    part.unlink()
-            files.sync_folder(self.folder.table(table))
-        for leftover in self.folder.leftovers_of(self.pack):
-            leftover.unlink()
+            self._roll_forward(checkpoint.parts)
+        self._withdraw()
+        for name in self._stage.names():
+            if not self._is_ahead(name):
+                self._stage.drop(name)
+        self.ends = frozenset(map(_last_step, self._stage.names()))
         return checkpoint
 
     def add_first_probe(self, probe: dict[str, np.ndarray] | None) -> None:
@@ -113,20 +156,29 @@ class PackStore:
           state: the carry after the last chunk, by name, padding lanes included.
           wall_s: seconds spent on the pack so far.
           status: `running`, or `done` after the last step.
+        Raises:
+          Fenced: another writer has taken the pack over.
+          Contradiction: these rows were stored before, and were others.
         """
         start, stop = self._chunks[0].span.start, self._chunks[-1].span.stop
-        parts = self._stage(part_name(self.pack, start, stop))
-        path = self.folder.checkpoint(self.pack, stop)
-        checkpoints.save(path, Checkpoint(stop, state, parts, self._final, wall_s))
+        parts = self._stage_parts(part_name(self.pack, start, stop))
+        self._parts |= parts
+        with self._stage.new_file(CHECKPOINT) as file:
+            saved = Checkpoint(stop, state, self._parts, self._final, wall_s, self._stage.epoch)
+            checkpoints.save(file, saved)
+        self._stage.sync()
+        self._stage.move_out(CHECKPOINT, self.folder.checkpoint(self.pack, stop))
+        self._done = stop
         self._publish(parts)
         self._remember(state)
         if status == "done":  # first, since nobody comes back to a pack whose rows say so
             self.write_params(state)
         self.write_runs(status, stop, wall_s)
         self._chunks, self._first_probe, self.pending_bytes = [], None, 0
-        kept = 1 if status == "done" else KEPT_CHECKPOINTS
-        for old in self.folder.checkpoints_of(self.pack)[kept:]:
-            old.unlink()
+        for old in self.folder.checkpoints_of(self.pack)[KEPT_CHECKPOINTS:]:
+            self._stage.take_in(old, OLD_CHECKPOINT)
+        for name in (OLD_CHECKPOINT, *map(_staged, parts)):
+            self._stage.drop(name)
 
     def write_runs(self, status: str, steps_done: int, wall_s: float) -> None:
         """Rewrites the pack's rows of the runs table; done runs that went bad are `diverged`."""
@@ -148,44 +200,10 @@ class PackStore:
         table = pa.Table.from_arrays(
             [pa.array(_per_run(outcome.get(f.name), n), f.type) for f in schema], schema=schema
         )
-        staged = self.folder.staging / f"runs-{self.pack}-rows.parquet"
-        # Few rows of many columns: compressed, they take twice as long to read.
-        write_parquet(table, staged, compression="none")
-        files.sync_file(staged)
-        files.move_in(staged, self.folder.runs / f"{self.pack}.parquet")
-
-    def _stage(self, name: str) -> dict[str, str]:
-        """Writes the group's parts beside the tables; returns path -> SHA-256."""
-        run_ids = [run.run_id for run in self.runs]
-        columns = result_columns(self.record)
-        parts = {}
-        for table, rows in group_tables(self._chunks, run_ids, columns, self._first_probe).items():
-            if rows.num_rows:
-                staged = self.folder.staging / f"{table}-{name}"
-                write_parquet(rows, staged)
-                files.sync_file(staged)
-                parts[f"{table}/{name}"] = files.sha256(staged)
-        files.sync_folder(self.folder.staging)
-        return parts
-
-    def _publish(self, parts: Mapping[str, str]) -> None:
-        """Moves staged parts into their tables; those that are there already stay."""
-        for relative in parts:
-            staged = self.folder.staging / relative.replace("/", "-", 1)
-            if staged.exists():
-                files.move_in(staged, self.folder.root / relative)
-
-    def _remember(self, state: Mapping[str, np.ndarray]) -> None:
-        self._first_bad_step = state["first_bad_step"][: len(self.runs)]
-
-    def _newest_good_checkpoint(self) -> Checkpoint | None:
-        for path in self.folder.checkpoints_of(self.pack):
-            try:
-                return checkpoints.load(path)
-            except DamagedCheckpoint as error:
-                path.rename(path.with_suffix(".damaged"))
-                logger.warning("%s Set aside; the pack goes on from the one before.", error)
-        return None
+        with self._stage.new_file(ROWS) as file:
+            # Few rows of many columns: compressed, they take twice as long to read.
+            write_parquet(table, file, compression="none")
+        self._stage.move_out(ROWS, self.folder.runs / f"{self.pack}.parquet")
 
     def write_params(self, state: Mapping[str, np.ndarray]) -> None:
         """Final weights of the real lanes, readable with `np.load`."""
@@ -194,18 +212,158 @@ class PackStore:
             for name, array in state.items()
             if name.startswith("params/")
         }
-        staged = self.folder.staging / f"params-{self.pack}-weights.npz"
-        np.savez(staged, **weights)
-        files.sync_file(staged)
-        files.move_in(staged, self.folder.params / f"{self.pack}.npz")
+        with self._stage.new_file(WEIGHTS) as file:
+            np.savez(file, **weights)
+        self._stage.move_out(WEIGHTS, self.folder.params / f"{self.pack}.npz")
+
+    def close(self) -> None:
+        """Gives the pack back, unless there are rows left to compare with later ones."""
+        if not any(self._is_ahead(name) for name in self._stage.names()):
+            self._stage.close()
+
+    def _stage_parts(self, name: str) -> dict[str, Part]:
+        """Writes the group's parts beside the tables."""
+        run_ids = [run.run_id for run in self.runs]
+        columns = result_columns(self.record)
+        parts = {}
+        for table, rows in group_tables(self._chunks, run_ids, columns, self._first_probe).items():
+            if rows.num_rows:
+                path = f"{table}/{name}"
+                with self._stage.new_file(_staged(path)) as file:
+                    write_parquet(rows, file)
+                parts[path] = Part(file.digest().hex(), rows.num_rows)
+                self._compare(path, parts[path])
+        return parts
+
+    def _compare(self, path: str, part: Part) -> None:
+        """Compares a staged part with the one that was withdrawn, if there is one, and drops that.
+
+        Another version of a library may write the same rows in other bytes.
+        """
+        name = WITHDRAWN + _staged(path)
+        withdrawn = self._stage.path / name
+        if not withdrawn.exists():
+            return
+        is_same = files.sha256(withdrawn) == part.sha256
+        if not is_same and not _same_rows(withdrawn, self._stage.path / _staged(path)):
+            raise Contradiction(
+                f"{path}: these rows were computed again, since a checkpoint was damaged, and "
+                f"differ from those that were stored before (another version of jax, or another "
+                f"device?). To go on with the new ones, delete {name} in the folder "
+                f"{self.folder.staging / self.pack}.*, then use `tfc retry`."
+            )
+        self._stage.drop(name)
+
+    def _publish(self, parts: Mapping[str, Part]) -> None:
+        """Gives staged parts their place in the tables."""
+        for path, part in parts.items():
+            target = self.folder.root / path
+            try:
+                self._stage.link(_staged(path), target)
+            except FileExistsError:
+                _check_content(target, part)
+        for table in sorted({path.split("/")[0] for path in parts}):
+            files.sync_folder(self.folder.table(table))
+
+    def _roll_forward(self, parts: Mapping[str, Part]) -> None:
+        """Publishes what a checkpoint names and a crash kept from being published."""
+        staged = self._stage.names()
+        missing = {p: part for p, part in parts.items() if not (self.folder.root / p).exists()}
+        for path, part in missing.items():
+            if _staged(path) not in staged:
+                raise DamagedPart(_damage(self.folder.root / path, "is missing"))
+            _check_content(self._stage.path / _staged(path), part)
+        self._publish(missing)
+
+    def _withdraw(self) -> None:
+        """Takes away what the checkpoint does not cover; what comes instead is compared with it."""
+        for table in result_columns(self.record):
+            late = [
+                p for p in self.folder.parts_of(table, self.pack) if _last_step(p.name) > self._done
+            ]
+            for part in late:
+                self._stage.take_in(part, WITHDRAWN + _staged(f"{table}/{part.name}"))
+            if late:
+                files.sync_folder(self.folder.table(table))
+
+    def _is_ahead(self, name: str) -> bool:
+        """Whether a staged file waits to be compared with rows that are yet to be computed."""
+        return name.startswith(WITHDRAWN) and _last_step(name) > self._done
+
+    def _remember(self, state: Mapping[str, np.ndarray]) -> None:
+        self._first_bad_step = state["first_bad_step"][: len(self.runs)]
+
+    def _newest_good_checkpoint(self) -> Checkpoint | None:
+        for path in self.folder.checkpoints_of(self.pack):
+            try:
+                checkpoint = checkpoints.load(path)
+                _check_names(checkpoint, self.pack, path)
+            except DamagedCheckpoint as error:
+                files.rename(path, path.with_suffix(".damaged"))
+                notice = f"{error} Set aside; the pack goes on from the one before."
+                logger.warning(notice)
+                self.notices.append(notice)
+            else:
+                return checkpoint
+        return None
+
+
+def _staged(path: str) -> str:
+    """Name of a part in its writer's folder, by its path below the results folder."""
+    return path.replace("/", "-", 1)
+
+
+def _last_step(name: str) -> int:
+    """Returns the step up to which a part holds rows, by its name; 0 if the name says none."""
+    _, stop = steps_of(Path(name)) or (0, 0)
+    return stop
+
+
+def _check_names(checkpoint: Checkpoint, pack: str, path: Path) -> None:
+    """A checkpoint names files of its pack's tables, and no other place on the disk."""
+    tables = "|".join(KEY_COLUMNS)
+    allowed = re.compile(rf"({tables})/{pack}-\d{{9}}-\d{{9}}\.parquet")
+    wrong = [name for name in checkpoint.parts if not allowed.fullmatch(name)]
+    if wrong:
+        raise DamagedCheckpoint(f"{path}: it names {wrong[0]!r}, which is no part of a table.")
+
+
+def _check_content(path: Path, part: Part) -> None:
+    if files.sha256(path) != part.sha256:
+        raise DamagedPart(_damage(path, "is not the file that was committed"))
+
+
+def _damage(path: Path, what: str) -> str:
+    return (
+        f"{path} {what}. `tfc fsck` lists all damage: restore the files from a copy, or start over "
+        f"with --fresh."
+    )
+
+
+def _same_rows(before: Path, now: Path) -> bool:
+    """Whether two parts hold the same rows, bit for bit; one that is damaged holds none to keep."""
+    try:
+        return bool(_bits(before).equals(_bits(now)))
+    except (OSError, pa.ArrowException):
+        return True
+
+
+def _bits(part: Path) -> pa.Buffer:
+    """All rows of a part, in bytes that depend on nothing else."""
+    with pq.ParquetFile(part, page_checksum_verification=True) as file:
+        rows = file.read(use_threads=False).combine_chunks().replace_schema_metadata(None)
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, rows.schema) as writer:
+        writer.write_table(rows)
+    return stream.getvalue()
 
 
 def write_cells(folder: Folder, table: pa.Table) -> None:
     """Rewrites the leaf cells of a sweep that refines."""
     files.make_folder(folder.cells.parent)
     staged = folder.staging / "cells-leaves.parquet"
-    write_parquet(table, staged)
-    files.sync_file(staged)
+    with files.new_file(staged) as file:
+        write_parquet(table, file)
     files.move_in(staged, folder.cells)
 
 
@@ -239,8 +397,8 @@ def _gather_runs(folder: Folder) -> None:
 
     gathered = joined(rows())
     staged = folder.staging / "runs-gathered.parquet"
-    write_parquet(gathered.replace_schema_metadata(described(copied)), staged)
-    files.sync_file(staged)
+    with files.new_file(staged) as file:
+        write_parquet(gathered.replace_schema_metadata(described(copied)), file)
     files.move_in(staged, folder.gathered)
 
 
@@ -253,6 +411,7 @@ def mark_failed(task: Task) -> None:
     checkpoint = store.recover()
     step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
     store.write_runs("failed", step, wall_s)
+    store.close()
 
 
 def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,10 +50,10 @@ def group_tables(
     return tables
 
 
-def write_parquet(table: pa.Table, path: Path, compression: str = "zstd") -> None:
+def write_parquet(table: pa.Table, where: Path | IO[bytes], compression: str = "zstd") -> None:
     """Writes one file: floats split by byte, page checksums on, statistics of keys."""
     options = parquet_options(table.schema) | {"compression": compression}
-    with pq.ParquetWriter(path, table.schema, **options) as writer:
+    with pq.ParquetWriter(where, table.schema, **options) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
         writer.add_key_value_metadata(table.schema.metadata or {})
 

@@ -35,6 +35,7 @@ from tfc_jax.pack import ProgramPlan
 from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
+from tfc_jax.stage import Fenced
 from tfc_jax.store import PackStore, mark_failed, stored_facts
 from tfc_jax.task import PREPARE, Task
 from tfc_jax.timetable import Schedule
@@ -61,15 +62,20 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
     else:
         store.add_first_probe(engine.probe(carry))
     report({"event": "started", "pack": task.pack, "step": step})
+    for notice in store.notices:
+        report({"event": "warned", "pack": task.pack, "text": notice})
     if checkpoint and step >= task.steps:  # a crash came between the commit and its last traces
         store.write_params(checkpoint.arrays)
         store.write_runs("done", step, wall_s)
+        store.close()
         return True
     store.write_runs("running", step, wall_s)
     with Committer(store, task, wall_s, report) as committer:
-        for chunk in engine.train(carry, step, task.steps, committer.is_due, should_stop):
+        asked = (committer.is_due, should_stop, store.ends)
+        for chunk in engine.train(carry, step, task.steps, *asked):
             committer.put(chunk)
             step = chunk.span.stop
+    store.close()
     return step >= task.steps
 
 
@@ -233,6 +239,8 @@ def serve(
     try:
         finish_ahead(task)
         finished = train_pack(task, report, should_stop)
+    except Fenced as error:  # the pack is another's now: its rows are not ours to change
+        report(failure(task, error))
     except Exception as error:
         event = failure(task, error)
         try:
