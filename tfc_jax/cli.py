@@ -253,6 +253,15 @@ def report(
 
 @app.command()
 @reports_errors
+def fsck(results: ResultsPath, as_json: AsJson = False) -> None:
+    """Verify every file of a results folder: hashes, checksums, rows. Exit code 1: some damage."""
+    from tfc_jax.commands import verify
+
+    verify(results, as_json=as_json)
+
+
+@app.command()
+@reports_errors
 def doctor(as_json: AsJson = False) -> None:
     """Show versions, devices, data sets, disk: what is missing and how to get it."""
     from tfc_jax.doctor import collect

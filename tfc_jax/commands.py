@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from tfc_jax import bench, bench_report, choices, devices, estimate, manifest
+from tfc_jax import bench, bench_report, choices, devices, estimate, fsck, manifest
 from tfc_jax.config import Sweep
 from tfc_jax.console import INTERRUPTED, SOME_FAILED, interruptible, print_table
 from tfc_jax.launch import launch, plan_sweep
@@ -98,6 +98,22 @@ def train_again(results: Path, workers: int | None, *, quiet: bool) -> None:
         given={name: flags[name] for name in ("set", "filter", "limit")},
     )
     train([(sweep, folder)], options, quiet=quiet)
+
+
+def verify(results: Path, *, as_json: bool) -> None:
+    """Prints what is wrong with the files of a results folder; ends with the exit code."""
+    folder = Folder(results)
+    report = fsck.check(folder)
+    rows = [(str(one.path), one.what, one.is_damage) for one in report.findings]
+    if as_json:
+        typer.echo(
+            json.dumps([dict(zip(("path", "what", "damage"), r, strict=True)) for r in rows])
+        )
+    else:
+        for one in report.findings:
+            typer.echo(str(one))
+        typer.echo(report.summary(folder))
+    raise typer.Exit(SOME_FAILED if report.damage else 0)
 
 
 def compare(

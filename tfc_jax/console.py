@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from tfc_jax.errors import InputError
+from tfc_jax.errors import InputError, StorageError
 
 if TYPE_CHECKING:
     from tfc_jax.executors.local import Interrupt
@@ -20,7 +20,7 @@ PIPED_WIDTH = 200
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Bad input ends with sentences and exit code 2; Ctrl-C with 130."""
+    """Bad input ends with sentences and exit code 2; a failing disk with 1; Ctrl-C with 130."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -30,6 +30,9 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             for message in error.messages:
                 typer.echo(message, err=True)
             raise typer.Exit(BAD_INPUT) from None
+        except StorageError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(SOME_FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 

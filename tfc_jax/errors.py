@@ -16,6 +16,10 @@ class InputError(Exception):
         super().__init__("\n".join(self.messages))
 
 
+class StorageError(Exception):
+    """The disk failed in the middle of a launch; what is committed stays, and is found again."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest allowed name, or an empty string."""
     match = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.6)

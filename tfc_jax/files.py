@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
+def trouble(folder: Path | str, error: OSError) -> str:
+    """Returns the sentence that tells a user of a disk that failed."""
+    return (
+        f"{folder} cannot be written or read ({error.strerror or error}). What is committed is "
+        f"safe: make room or mend the disk, then run it again."
+    )
+
+
 class Mark(NamedTuple):
     """What changes when a file does, if its content is moved in whole; no two files share it."""
 

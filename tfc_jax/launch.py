@@ -2,15 +2,17 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tfc_jax import choices, manifest, plan, rounds, store
+from tfc_jax import choices, files, fsck, manifest, plan, rounds, store
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
-from tfc_jax.errors import InputError
+from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import EventLog, OnEvent
 from tfc_jax.executors import inline, local
 from tfc_jax.executors.local import Interrupt
@@ -66,16 +68,19 @@ def launch(
       on_event: called with `planned` (the plan) first, then with what workers report.
       interrupt: watched all the time; raise its level to stop.
     Raises:
-      InputError: before anything is written or compiled.
+      StorageError: the disk fails while this process writes; a pack of which a worker cannot write
+        has failed instead.
+      InputError: before anything is written or compiled; also of results that are damaged.
     """
     _check_workers(options, found)
     seen = _seen(folder)
     planned = plan_sweep(sweep, folder, options, found)
-    with sole_writer(folder) as lock:
+    with sole_writer(folder) as lock, _sentence_of_disk(folder):
         if options.fresh:
             _clear(folder)
         elif _seen(folder) != seen:  # others have written until now
             planned = plan_sweep(sweep, folder, options, found)
+        fsck.refuse_damage(folder, [pack.id for pack in planned.unfinished])
         store.create(folder, sweep.record)
         _store_choice(folder, found.platform, options)
         trains = bool(planned.unfinished)
@@ -95,6 +100,14 @@ def launch(
         _store_cells(sweep, folder)
         log.write({"event": "ended"})
     return count_by_status(sweep, folder)
+
+
+@contextmanager
+def _sentence_of_disk(folder: Folder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(files.trouble(folder.root, error)) from error
 
 
 def _store_choice(folder: Folder, platform: str, options: Options) -> None:

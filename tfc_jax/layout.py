@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+_OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
 _PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet$")
 
 
@@ -106,6 +107,12 @@ class Folder:
 def part_name(pack: str, first: int, stop: int) -> str:
     """A part is named by what it holds: the pack's runs, steps first..stop-1."""
     return f"{pack}-{first:09d}-{stop:09d}.parquet"
+
+
+def pack_of(path: Path) -> str | None:
+    """Returns the id of the pack to which a file belongs, by its name; None if to none."""
+    match = _OF_PACK.match(path.name)
+    return match[0] if match else None
 
 
 def steps_of(part: Path) -> tuple[int, int] | None:

@@ -102,7 +102,7 @@ class Display:
             self._say(f"{_title(line.pack)} {self._rest(line)}")
 
     def _on_warned(self, event: dict[str, Any]) -> None:
-        self._say(f"pack {event['pack']}: {event['text']}")
+        self._say(f"pack {event['pack']}: {event['text']}", is_error=True)
 
     def _on_finished(self, event: dict[str, Any]) -> None:
         assert self._plan is not None
@@ -114,16 +114,16 @@ class Display:
         self._close(event, "stopped; `tfc run` goes on from here")
 
     def _on_failed(self, event: dict[str, Any]) -> None:
-        self._close(event, f"FAILED: {event['error']}")
+        self._close(event, f"FAILED: {event['error']}", is_error=True)
 
-    def _close(self, event: dict[str, Any], outcome: str) -> None:
+    def _close(self, event: dict[str, Any], outcome: str, *, is_error: bool = False) -> None:
         line = self._lines.pop(event["pack"], None)
         if line is None:
-            self._say(f"pack {event['pack']} {outcome}")
+            self._say(f"pack {event['pack']} {outcome}", is_error=is_error)
             return
         assert line.task is not None
         self._live.remove_task(line.task)
-        self._say(f"{_title(line.pack)} {self._rest(line)}  {outcome}")
+        self._say(f"{_title(line.pack)} {self._rest(line)}  {outcome}", is_error=is_error)
 
     def _rest(self, line: _Line) -> str:
         assert self._plan is not None
@@ -132,8 +132,8 @@ class Display:
         left = f"  {duration(eta)} left" if eta and line.step < steps else ""
         return f"step {line.step}/{steps}  {line.rate:,.0f} run-steps/s{left}"
 
-    def _say(self, text: str) -> None:
-        if not self._quiet:
+    def _say(self, text: str, *, is_error: bool = False) -> None:
+        if is_error or not self._quiet:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
+from tfc_jax.tables import same_bits
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,17 @@ class RunsTable:
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return {name: mark for name, (mark, _) in copied.items()} == marks
+
+    def copy_differs(self) -> bool:
+        """Whether the copy holds other rows than those files for which it stands."""
+        for file in self.files:
+            place = self._place(file)
+            if place is not None:
+                rows = self._read(file)
+                copied = self._copied(place).select(rows.column_names)
+                if not same_bits(copied.cast(rows.schema), rows):
+                    return True
+        return False
 
     def _pieces(self) -> Iterator[pa.Table]:
         """Yields the rows in order; those that stand side by side in the copy in one piece."""

@@ -9,6 +9,7 @@ doubled, and none stands half written. All of it goes through the writer's own f
 so that a writer that was replaced changes nothing.
 """
 
+import errno
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +30,9 @@ from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder, part_name, steps_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
-from tfc_jax.schema import KEY_COLUMNS, arrow_schema, result_columns, run_columns
+from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_columns
 from tfc_jax.stage import Stage
-from tfc_jax.tables import group_tables, write_parquet
+from tfc_jax.tables import group_tables, same_bits, write_parquet
 from tfc_jax.task import Task
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,10 @@ def create(folder: Folder, record: Record) -> None:
     for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
         try:
             _create_table(folder, table, arrow_schema(table, columns))
-        except OSError:
-            if not folder.table(table).is_dir():  # else a launch that replaced this one made it
-                raise
+        except OSError as error:
+            is_replaced = error.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
+            if not is_replaced or not folder.table(table).is_dir():
+                raise  # else the launch that replaced this one has made it
 
 
 def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
@@ -177,7 +179,7 @@ class PackStore:
         self._chunks, self._first_probe, self.pending_bytes = [], None, 0
         for old in self.folder.checkpoints_of(self.pack)[KEPT_CHECKPOINTS:]:
             self._stage.take_in(old, OLD_CHECKPOINT)
-        for name in (OLD_CHECKPOINT, *map(_staged, parts)):
+        for name in (OLD_CHECKPOINT, *map(staged_name, parts)):
             self._stage.drop(name)
 
     def write_runs(self, status: str, steps_done: int, wall_s: float) -> None:
@@ -207,11 +209,8 @@ class PackStore:
 
     def write_params(self, state: Mapping[str, np.ndarray]) -> None:
         """Final weights of the real lanes, readable with `np.load`."""
-        weights: dict[str, Any] = {
-            name.removeprefix("params/"): array[: len(self.runs)]
-            for name, array in state.items()
-            if name.startswith("params/")
-        }
+        real = len(self.runs)
+        weights: dict[str, Any] = {n: a[:real] for n, a in final_weights(state).items()}
         with self._stage.new_file(WEIGHTS) as file:
             np.savez(file, **weights)
         self._stage.move_out(WEIGHTS, self.folder.params / f"{self.pack}.npz")
@@ -229,7 +228,7 @@ class PackStore:
         for table, rows in group_tables(self._chunks, run_ids, columns, self._first_probe).items():
             if rows.num_rows:
                 path = f"{table}/{name}"
-                with self._stage.new_file(_staged(path)) as file:
+                with self._stage.new_file(staged_name(path)) as file:
                     write_parquet(rows, file)
                 parts[path] = Part(file.digest().hex(), rows.num_rows)
                 self._compare(path, parts[path])
@@ -240,12 +239,12 @@ class PackStore:
 
         Another version of a library may write the same rows in other bytes.
         """
-        name = WITHDRAWN + _staged(path)
+        name = WITHDRAWN + staged_name(path)
         withdrawn = self._stage.path / name
         if not withdrawn.exists():
             return
         is_same = files.sha256(withdrawn) == part.sha256
-        if not is_same and not _same_rows(withdrawn, self._stage.path / _staged(path)):
+        if not is_same and not _same_rows(withdrawn, self._stage.path / staged_name(path)):
             raise Contradiction(
                 f"{path}: these rows were computed again, since a checkpoint was damaged, and "
                 f"differ from those that were stored before (another version of jax, or another "
@@ -259,7 +258,7 @@ class PackStore:
         for path, part in parts.items():
             target = self.folder.root / path
             try:
-                self._stage.link(_staged(path), target)
+                self._stage.link(staged_name(path), target)
             except FileExistsError:
                 _check_content(target, part)
         for table in sorted({path.split("/")[0] for path in parts}):
@@ -270,9 +269,9 @@ class PackStore:
         staged = self._stage.names()
         missing = {p: part for p, part in parts.items() if not (self.folder.root / p).exists()}
         for path, part in missing.items():
-            if _staged(path) not in staged:
+            if staged_name(path) not in staged:
                 raise DamagedPart(_damage(self.folder.root / path, "is missing"))
-            _check_content(self._stage.path / _staged(path), part)
+            _check_content(self._stage.path / staged_name(path), part)
         self._publish(missing)
 
     def _withdraw(self) -> None:
@@ -282,7 +281,7 @@ class PackStore:
                 p for p in self.folder.parts_of(table, self.pack) if _last_step(p.name) > self._done
             ]
             for part in late:
-                self._stage.take_in(part, WITHDRAWN + _staged(f"{table}/{part.name}"))
+                self._stage.take_in(part, WITHDRAWN + staged_name(f"{table}/{part.name}"))
             if late:
                 files.sync_folder(self.folder.table(table))
 
@@ -297,7 +296,7 @@ class PackStore:
         for path in self.folder.checkpoints_of(self.pack):
             try:
                 checkpoint = checkpoints.load(path)
-                _check_names(checkpoint, self.pack, path)
+                check_names(checkpoint, self.pack, path)
             except DamagedCheckpoint as error:
                 files.rename(path, path.with_suffix(".damaged"))
                 notice = f"{error} Set aside; the pack goes on from the one before."
@@ -308,8 +307,14 @@ class PackStore:
         return None
 
 
-def _staged(path: str) -> str:
-    """Name of a part in its writer's folder, by its path below the results folder."""
+def final_weights(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights in a state, by their name in `params/`, padding lanes included."""
+    prefix = "params/"
+    return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+
+
+def staged_name(path: str) -> str:
+    """Name of a part in the folder of its writer, by its path below the results folder."""
     return path.replace("/", "-", 1)
 
 
@@ -319,9 +324,13 @@ def _last_step(name: str) -> int:
     return stop
 
 
-def _check_names(checkpoint: Checkpoint, pack: str, path: Path) -> None:
-    """A checkpoint names files of its pack's tables, and no other place on the disk."""
-    tables = "|".join(KEY_COLUMNS)
+def check_names(checkpoint: Checkpoint, pack: str, path: Path) -> None:
+    """A checkpoint names files of its pack's tables, and no other place on the disk.
+
+    Raises:
+      DamagedCheckpoint: this one does not.
+    """
+    tables = "|".join(RESULT_TABLES)
     allowed = re.compile(rf"({tables})/{pack}-\d{{9}}-\d{{9}}\.parquet")
     wrong = [name for name in checkpoint.parts if not allowed.fullmatch(name)]
     if wrong:
@@ -343,19 +352,14 @@ def _damage(path: Path, what: str) -> str:
 def _same_rows(before: Path, now: Path) -> bool:
     """Whether two parts hold the same rows, bit for bit; one that is damaged holds none to keep."""
     try:
-        return bool(_bits(before).equals(_bits(now)))
+        return same_bits(_read(before), _read(now))
     except (OSError, pa.ArrowException):
         return True
 
 
-def _bits(part: Path) -> pa.Buffer:
-    """All rows of a part, in bytes that depend on nothing else."""
+def _read(part: Path) -> pa.Table:
     with pq.ParquetFile(part, page_checksum_verification=True) as file:
-        rows = file.read(use_threads=False).combine_chunks().replace_schema_metadata(None)
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, rows.schema) as writer:
-        writer.write_table(rows)
-    return stream.getvalue()
+        return file.read(use_threads=False)
 
 
 def write_cells(folder: Folder, table: pa.Table) -> None:

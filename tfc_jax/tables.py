@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tfc_jax.chunk import Chunk
@@ -74,6 +75,19 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
         "write_statistics": dictionary + integers,  # of a float they exclude hardly any rows
         "store_schema": False,  # plain types in every reader; the dictionary is an encoding
     }
+
+
+def same_bits(a: pa.Table, b: pa.Table) -> bool:
+    """Whether two tables hold the same rows, bit for bit: NaN is NaN, and 0.0 is not -0.0."""
+    return bool(a.schema.equals(b.schema)) and all(map(_same_column, a.columns, b.columns))
+
+
+def _same_column(a: pa.ChunkedArray, b: pa.ChunkedArray) -> bool:
+    if not pa.types.is_floating(a.type):
+        return bool(a.equals(b))
+    plain = [pc.fill_null(column, 0.0).to_numpy() for column in (a, b)]
+    whole = [values.view(f"u{values.itemsize}") for values in plain]
+    return pc.is_null(a).equals(pc.is_null(b)) and np.array_equal(*whole)
 
 
 def _check_declared(

@@ -24,11 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfc_jax import data, timetable
+from tfc_jax import data, files, timetable
 from tfc_jax.ahead import Ahead
 from tfc_jax.carry import from_arrays
 from tfc_jax.committer import Committer, Report
 from tfc_jax.engine import PackEngine
+from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
 from tfc_jax.pack import ProgramPlan
@@ -36,10 +37,12 @@ from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
 from tfc_jax.stage import Fenced
-from tfc_jax.store import PackStore, mark_failed, stored_facts
+from tfc_jax.store import Contradiction, DamagedPart, PackStore, mark_failed, stored_facts
 from tfc_jax.task import PREPARE, Task
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Trainer
+
+TOLD = (Contradiction, DamagedPart, Fenced, InputError)  # errors that are sentences for the user
 
 
 def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> bool:
@@ -174,9 +177,18 @@ def failure(task: Task, error: BaseException) -> dict[str, Any]:
     return {
         "event": "failed",
         "pack": task.pack,
-        "error": f"{type(error).__name__}: {error}".splitlines()[0],
+        "error": _sentence(task, error),
         "traceback": traceback.format_exception(error),
     }
+
+
+def _sentence(task: Task, error: BaseException) -> str:
+    """One line; an error that was written for the user, without the name of its class."""
+    if isinstance(error, OSError):
+        return files.trouble(task.out, error)
+    if isinstance(error, TOLD):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def main() -> None:
@@ -246,7 +258,7 @@ def serve(
         try:
             mark_failed(task)
         except OSError as second:  # a full disk, say: the first error must still be told
-            event["error"] += f", and this could not be stored ({second})"
+            event["error"] += f" Nor could this be stored ({second.strerror})."
         report(event)
     else:
         report({"event": "finished" if finished else "stopped", "pack": task.pack})

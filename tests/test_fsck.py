@@ -1,0 +1,218 @@
+"""tfc fsck: intact results are called so; whatever is damaged is named."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.sweeps import BARE, content, make_sweep, train
+from tfc_jax import files, fsck, store
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.layout import Folder
+from tfc_jax.stage import Stage
+from tfc_jax.tables import write_parquet
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    record = BARE | {"metrics": ["similarity"], "probes": ["generalization"]}
+    return make_sweep(tmp_path_factory.mktemp("sweep"), record=record)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    """6 runs in 2 packs, in several groups each."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    train(sweep, out, commit_seconds=0)
+    return out
+
+
+@pytest.fixture
+def folder(tmp_path: Path, trained: Path) -> Folder:
+    """A copy to damage; the copy of the runs table is made anew, since files have new inodes."""
+    shutil.copytree(trained, tmp_path / "out")
+    return Folder(tmp_path / "out")
+
+
+def damage(folder: Folder) -> list[str]:
+    return [str(finding.path.relative_to(folder.root)) for finding in fsck.check(folder).damage]
+
+
+def some_part(folder: Folder, table: str = "layers") -> Path:
+    return sorted(folder.table(table).glob("*-*.parquet"))[-1]
+
+
+def test_intact_results_are_called_so(trained: Path) -> None:
+    report = fsck.check(Folder(trained))
+    assert report.findings == ()
+    assert report.packs == 2
+    assert report.files > 20
+    assert report.summary(Folder(trained)).endswith("no damage")
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there are no results here"):
+        fsck.check(Folder(tmp_path))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def zero_the_middle(path: Path) -> None:
+    raw = path.read_bytes()
+    third = len(raw) // 3
+    path.write_bytes(raw[:third] + bytes(third) + raw[2 * third :])
+
+
+def flip_a_bit(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[random.Random(path.name).randrange(len(raw))] ^= 1
+    path.write_bytes(raw)
+
+
+DAMAGES = (delete, empty, cut, zero_the_middle, flip_a_bit)
+
+
+@pytest.mark.parametrize("do", DAMAGES)
+@pytest.mark.parametrize("place", ["steps", "layers", "probe", "params", "checkpoints"])
+def test_every_damage_to_a_file_is_found(
+    folder: Folder, place: str, do: Callable[[Path], None]
+) -> None:
+    path = sorted((folder.root / place).glob("*-*.parquet")) or sorted(
+        (folder.root / place).glob("*.npz")
+    )
+    do(path[0])
+    found = damage(folder)
+    if place == "checkpoints" and do is delete:  # what it names is named by the newer one too
+        assert found == []
+    else:
+        assert found == [str(path[0].relative_to(folder.root))]
+
+
+def test_a_bit_is_found_wherever_it_flips(folder: Folder) -> None:
+    part = some_part(folder)
+    raw = part.read_bytes()
+    for place in range(0, len(raw), len(raw) // 40):
+        altered = bytearray(raw)
+        altered[place] ^= 0x10
+        part.write_bytes(altered)
+        assert damage(folder) == [str(part.relative_to(folder.root))], place
+
+
+def test_other_rows_than_those_committed_are_found(folder: Folder) -> None:
+    part = some_part(folder)
+    write_parquet(pq.ParquetFile(part).read().slice(1), part)
+    assert damage(folder) == [str(part.relative_to(folder.root))]
+
+
+def test_a_part_that_doubles_rows_is_found(folder: Folder) -> None:
+    part = some_part(folder, "steps")
+    pack = part.name.split("-")[0]
+    double = part.with_name(f"{pack}-{0:09d}-{7:09d}.parquet")
+    shutil.copy(part, double)
+    assert damage(folder) == [str(double.relative_to(folder.root))]
+
+
+def test_a_stray_file_that_readers_would_read_is_found(folder: Folder) -> None:
+    stray = folder.table("steps") / "notes.parquet"
+    shutil.copy(some_part(folder, "steps"), stray)
+    assert damage(folder) == ["steps/notes.parquet"]
+
+
+def test_rows_of_the_runs_table_that_promise_too_much_are_found(folder: Folder) -> None:
+    path = next(p for p in sorted(folder.runs.iterdir()) if p.name != store.EMPTY_PART)
+    rows = pq.ParquetFile(path).read()
+    place = rows.column_names.index("steps_done")
+    more = pa.array([99] * len(rows), pa.int64())
+    write_parquet(rows.set_column(place, "steps_done", more), path)
+    assert damage(folder) == [str(path.relative_to(folder.root))]
+
+
+def test_weights_that_are_not_those_of_the_checkpoint_are_found(folder: Folder) -> None:
+    path = sorted(folder.params.glob("*.npz"))[0]
+    with np.load(path) as stored:
+        weights = {name: stored[name] + 1 for name in stored.files}
+    np.savez(path, **weights)
+    assert damage(folder) == [str(path.relative_to(folder.root))]
+
+
+def test_a_copy_of_the_runs_table_with_other_rows_is_found(trained: Path, tmp_path: Path) -> None:
+    folder = Folder(trained)
+    raw = folder.gathered.read_bytes()
+    whole = pq.ParquetFile(folder.gathered).read()
+    lanes = pa.array([9] * len(whole), pa.int64())
+    place = whole.column_names.index("lane")
+    try:
+        with files.new_file(folder.gathered) as file:
+            changed = whole.set_column(place, "lane", lanes)
+            write_parquet(changed.replace_schema_metadata(whole.schema.metadata), file)
+        assert damage(folder) == [".runs.parquet"]
+    finally:
+        folder.gathered.write_bytes(raw)
+
+
+def test_what_a_crash_leaves_is_no_damage(folder: Folder) -> None:
+    part = some_part(folder)
+    pack = part.name.split("-")[0]
+    Stage.take(folder, pack).take_in(part, f"layers-{part.name}")  # committed, not published
+    (folder.runs / f"{pack}.parquet").unlink()
+    report = fsck.check(folder)
+    assert [finding.is_damage for finding in report.findings] == [False, False]
+
+
+def more_steps(folder: Folder, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, base={"steps": 80}, record=BARE | RECORDED)
+    train(sweep, folder.root)
+
+
+RECORDED = {"metrics": ["similarity"], "probes": ["generalization"]}
+
+
+@pytest.mark.parametrize("do", DAMAGES)
+def test_a_launch_adds_nothing_to_damaged_results(
+    folder: Folder, tmp_path: Path, do: Callable[[Path], None]
+) -> None:
+    part = some_part(folder)
+    do(part)
+    before = {p: p.read_bytes() for p in folder.root.rglob("*") if p.is_file() and p != folder.lock}
+    with pytest.raises(InputError, match="damaged, so nothing is added") as refusal:
+        more_steps(folder, tmp_path)
+    assert str(part) in str(refusal.value)
+    after = {p: p.read_bytes() for p in folder.root.rglob("*") if p.is_file() and p != folder.lock}
+    assert after == before
+
+
+def test_a_launch_notices_a_cut_file_of_a_pack_that_is_done(folder: Folder, sweep: Sweep) -> None:
+    part = some_part(folder)
+    cut(part)
+    with pytest.raises(InputError, match="is cut short"):
+        train(sweep, folder.root)
+
+
+def test_what_is_said_to_mend_damage_does(folder: Folder, sweep: Sweep, trained: Path) -> None:
+    part = some_part(folder)
+    zero_the_middle(part)
+    report = fsck.check(folder)
+    (pack,) = report.lost
+    assert f"train again pack {pack}: delete" in report.summary(folder)
+    for place in (folder.runs, folder.params, folder.checkpoints):
+        for path in place.glob(f"{pack}*"):
+            path.unlink()
+    assert train(sweep, folder.root) == {"done": 6}
+    assert content(folder.root) == content(trained)
+    assert fsck.check(folder).damage == []

@@ -1,0 +1,310 @@
+"""Is every file of a results folder what was committed? Compares hashes, checksums and rows.
+
+Reads only. What a crash leaves behind is no damage: the next launch clears it away.
+"""
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfc_jax import checkpoint as checkpoints
+from tfc_jax import files, manifest
+from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
+from tfc_jax.errors import InputError
+from tfc_jax.layout import Folder, pack_of, steps_of
+from tfc_jax.runs_table import RunsTable
+from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.store import EMPTY_PART, check_names, final_weights, staged_name
+from tfc_jax.wording import counted
+
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, pa.ArrowException)
+MOST_NAMED = 5  # damaged files in a refusal; the rest is counted
+MAGIC = b"PAR1"  # at both ends of a Parquet file
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a file.
+
+    Attributes:
+      is_damage: false for the trace of a crash, which the next launch clears away.
+    """
+
+    path: Path
+    what: str
+    is_damage: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.what}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was looked at, and what was found.
+
+    Attributes:
+      size: bytes of all files.
+      lost: packs whose rows or weights are damaged.
+    """
+
+    packs: int
+    files: int
+    size: int
+    findings: tuple[Finding, ...]
+    lost: tuple[str, ...]
+
+    @property
+    def damage(self) -> list[Finding]:
+        """What no launch mends."""
+        return [finding for finding in self.findings if finding.is_damage]
+
+    def summary(self, folder: Folder) -> str:
+        """What was found in all, and what to do about it."""
+        looked = (
+            f"{folder.root}: {counted(self.packs, 'pack')}, {counted(self.files, 'file')}, "
+            f"{self.size / 2**20:,.1f} MiB"
+        )
+        if not self.damage:
+            return f"{looked}: no damage"
+        told = f"{looked}: {counted(len(self.damage), 'damaged file')}. Restore from a copy"
+        if self.lost:
+            return (
+                f"{told}, or train again pack {', '.join(self.lost)}: delete what is named after "
+                f"it in runs, params and checkpoints, then `tfc run`; rows that are intact are "
+                f"compared with those that come out."
+            )
+        return f"{told}; no row is lost."
+
+
+def check(folder: Folder) -> Report:
+    """Verifies every file; packs side by side.
+
+    Raises:
+      InputError: there are no results, or their manifest cannot be read.
+    """
+    if manifest.read(folder) is None:
+        raise InputError(
+            f"{folder.root}: there are no results here (no manifest.json). Give the folder that "
+            f"`tfc run` wrote, such as results/quickstart."
+        )
+    packs = _packs(folder)
+    with ThreadPoolExecutor() as pool:
+        of_packs = dict(zip(packs, pool.map(lambda p: _check_pack(folder, p), packs), strict=True))
+    everything = [path for path in folder.root.rglob("*") if path.is_file()]
+    return Report(
+        packs=len(packs),
+        files=len(everything),
+        size=sum(path.stat().st_size for path in everything),
+        findings=(*_check_whole(folder), *(one for found in of_packs.values() for one in found)),
+        lost=tuple(p for p, found in of_packs.items() if any(map(_is_loss, found))),
+    )
+
+
+def refuse_damage(folder: Folder, packs: Iterable[str]) -> None:
+    """Refuses to add to results that are damaged.
+
+    Args:
+      packs: those that are to go on; every byte of theirs is verified. Of others' data files only
+        the ends are.
+    Raises:
+      InputError: some file is not what was committed.
+    """
+    parts = [part for table in RESULT_TABLES for part in folder.table(table).glob("*.parquet")]
+    found = [Finding(part, "is cut short") for part in sorted(parts) if not _has_ends(part)]
+    for pack in packs:
+        _, checkpoint = _newest(folder, pack)
+        found += _check_parts(folder, pack, checkpoint.parts) if checkpoint else []
+    damage = list(dict.fromkeys(str(one) for one in found if one.is_damage))
+    if damage:
+        more = f", and {len(damage) - MOST_NAMED} more" if len(damage) > MOST_NAMED else ""
+        raise InputError(
+            f"{folder.root}: damaged, so nothing is added: {'; '.join(damage[:MOST_NAMED])}{more}. "
+            f"`tfc fsck {folder.root}` says what can be done."
+        )
+
+
+def _is_loss(finding: Finding) -> bool:
+    return finding.is_damage and finding.path.parent.name != "checkpoints"
+
+
+def _has_ends(part: Path) -> bool:
+    with open(part, "rb") as file:
+        begin = file.read(len(MAGIC))
+        if file.seek(0, 2) < 3 * len(MAGIC):
+            return False
+        file.seek(-len(MAGIC), 2)
+        return begin == file.read() == MAGIC
+
+
+def _packs(folder: Folder) -> list[str]:
+    """Ids of all packs of which there is a file."""
+    places = [folder.runs, folder.checkpoints, folder.params, *map(folder.table, RESULT_TABLES)]
+    found = {pack_of(path) for place in places for path in place.glob("*.*")}
+    return sorted(pack for pack in found if pack)
+
+
+def _check_pack(folder: Folder, pack: str) -> list[Finding]:
+    """Checks a pack; again if it was committed to meanwhile."""
+    while True:
+        before = folder.checkpoints_of(pack)
+        found, checkpoint = _newest(folder, pack)
+        found += _check_parts(folder, pack, checkpoint.parts if checkpoint else {})
+        found += _check_rows(folder, pack, checkpoint)
+        found += _check_weights(folder, pack, checkpoint)
+        if folder.checkpoints_of(pack) == before:
+            return found
+
+
+def _newest(folder: Folder, pack: str) -> tuple[list[Finding], Checkpoint | None]:
+    """Returns what is wrong with a pack's checkpoints, and the newest that is good."""
+    found, newest = [], None
+    for path in folder.checkpoints_of(pack):
+        try:
+            checkpoint = checkpoints.load(path)
+            check_names(checkpoint, pack, path)
+        except FileNotFoundError:
+            continue  # a newer one came just now
+        except DamagedCheckpoint:
+            found.append(Finding(path, "is damaged: the pack would go on without it"))
+        else:
+            newest = newest or checkpoint
+    return found, newest
+
+
+def _check_parts(folder: Folder, pack: str, named: Mapping[str, Part]) -> list[Finding]:
+    """Compares the data files of a pack with those that its checkpoint names."""
+    found: list[Finding] = []
+    for path, part in named.items():
+        found += _check_part(folder, pack, folder.root / path, part)
+    done = max((_last_step(Path(path)) for path in named), default=0)
+    for table in RESULT_TABLES:
+        for part_path in folder.parts_of(table, pack):
+            if f"{table}/{part_path.name}" not in named:
+                is_extra = _last_step(part_path) <= done
+                what = "is named by no checkpoint" + (", and doubles rows" if is_extra else "")
+                found += [Finding(part_path, what, is_extra), *_check_parquet(part_path)]
+    return found
+
+
+def _check_part(folder: Folder, pack: str, path: Path, part: Part) -> Iterator[Finding]:
+    if not path.exists():
+        name = staged_name(f"{path.parent.name}/{path.name}")
+        staged = [stage / name for stage in folder.stages_of(pack)]
+        if any(map(Path.exists, staged)):
+            yield Finding(path, "is committed, and not in its place yet", is_damage=False)
+        else:
+            yield Finding(path, "is missing")
+    elif files.sha256(path) != part.sha256:
+        yield Finding(path, "is not the file that was committed (SHA-256)")
+    else:
+        yield from _check_parquet(path, part.rows)
+
+
+def _check_parquet(path: Path, rows: int | None = None) -> Iterator[Finding]:
+    """Reads a whole file with its page checksums; counts its rows if their number is known."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = sum(len(batch) for batch in file.iter_batches(use_threads=False))
+    except UNREADABLE as error:
+        yield Finding(path, f"cannot be read: {_line(error)}")
+    else:
+        if rows is not None and found != rows:
+            yield Finding(path, f"has {found:,} rows and should have {rows:,}")
+
+
+def _check_rows(folder: Folder, pack: str, checkpoint: Checkpoint | None) -> Iterator[Finding]:
+    """Compares a pack's rows of the runs table with its checkpoint."""
+    path = folder.runs / f"{pack}.parquet"
+    if not path.exists():
+        yield Finding(path, "is missing; `tfc run` writes it again", is_damage=False)
+        return
+    unreadable = list(_check_parquet(path))
+    if unreadable:
+        yield from unreadable
+        return
+    rows = pq.read_table(path, columns=["pack", "steps_done"], partitioning=None).to_pylist()
+    step = checkpoint.step if checkpoint else 0
+    if not rows or any(row["pack"] != pack for row in rows):
+        yield Finding(path, "holds rows of another pack, or none")
+    elif checkpoint and any(row["steps_done"] > step for row in rows):
+        yield Finding(path, f"says that more is committed than the {step} steps that are")
+    elif any(row["steps_done"] < step for row in rows):
+        what = f"says less than the {step} steps that are committed; `tfc run` writes it again"
+        yield Finding(path, what, is_damage=False)
+
+
+def _check_weights(folder: Folder, pack: str, checkpoint: Checkpoint | None) -> Iterator[Finding]:
+    """Compares the final weights with the state in the checkpoint, if it is the last one."""
+    path, rows = folder.params / f"{pack}.npz", folder.runs / f"{pack}.parquet"
+    try:
+        status = pq.read_table(rows, columns=["status"], partitioning=None)["status"].to_pylist()
+    except UNREADABLE:
+        return  # said already
+    is_done = bool(status) and set(status) <= {"done", "diverged"}
+    if not path.exists():
+        if is_done:
+            yield Finding(path, "is missing")
+        return
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            weights = {name: stored[name] for name in stored.files}
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
+        yield Finding(path, f"cannot be read: {_line(error)}")
+        return
+    if is_done and checkpoint and not _same_weights(weights, final_weights(checkpoint.arrays)):
+        yield Finding(path, "does not hold the weights of the checkpoint")
+
+
+def _same_weights(stored: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> bool:
+    """Compares bits; the state has padding lanes at the end."""
+    return stored.keys() == state.keys() and all(
+        array.tobytes() == state[name][: len(array)].tobytes() for name, array in stored.items()
+    )
+
+
+def _check_whole(folder: Folder) -> Iterator[Finding]:
+    """Checks what belongs to no pack."""
+    try:
+        manifest.launched_sweep(folder)
+    except InputError as error:
+        yield Finding(folder.sweep, f"cannot be read: {error.messages[0]}")
+    empty = [folder.table(table) / EMPTY_PART for table in ("runs", *RESULT_TABLES)]
+    for path in (*empty, folder.cells, folder.analysis):
+        if path.exists():
+            yield from _check_parquet(path)
+    for table in ("runs", *RESULT_TABLES):
+        for path in sorted(folder.table(table).glob("*")):
+            if path.name != EMPTY_PART and pack_of(path) is None:
+                yield Finding(path, "is no part of this table, but read with it")
+    yield from _check_copy(folder)
+
+
+def _check_copy(folder: Folder) -> Iterator[Finding]:
+    """Compares the copy of the runs table with the files that it stands for."""
+    if not folder.gathered.exists():
+        return
+    found = list(_check_parquet(folder.gathered))
+    if found:
+        yield from found
+        return
+    try:
+        differs = RunsTable(folder).copy_differs()
+    except UNREADABLE:  # a column has another name or type
+        differs = True
+    if differs:
+        yield Finding(folder.gathered, "does not hold the rows of its files. Delete it")
+
+
+def _last_step(path: Path) -> int:
+    _, stop = steps_of(path) or (0, 0)
+    return stop
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
