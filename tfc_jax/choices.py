@@ -15,6 +15,7 @@ from tfc_jax.files import write_whole
 from tfc_jax.layout import Folder
 from tfc_jax.pack import SCHEDULES
 from tfc_jax.timetable import Schedule
+from tfc_jax.untrusted import read_json
 
 WIDEST = 65536
 
@@ -106,16 +107,18 @@ def origin(folder: Folder, platform: str, flags: Choice) -> str:
 
 def _read(folder: Folder) -> dict[str, Choices]:
     """Returns all that is stored, by platform."""
-    if not folder.schedules.exists():
-        return {}
+    remedy = (
+        "Delete the file: packs that have not started then take the defaults, until `tfc bench "
+        "--schedules --store` or flags of `tfc run` write it again."
+    )
     try:
-        content = json.loads(folder.schedules.read_bytes())
+        content = read_json(folder.schedules, remedy)
         return {_known(name, SCHEDULES): _choices(one) for name, one in content.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(
-            f"{folder.schedules}: this is not a stored choice of schedules ({error}). Delete the "
-            f"file: packs that have not started then take the defaults, until `tfc bench "
-            f"--schedules --store` or flags of `tfc run` write it again."
+            f"{folder.schedules}: this is not a stored choice of schedules ({error}). {remedy}"
         ) from error
 
 

@@ -4,14 +4,15 @@ A file that has not changed is not read again. Files move in whole and may vanis
 recovery drops parts, `--fresh` all of them): one that is gone counts as not there.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import pandas as pd
 import pyarrow as pa
+from pydantic import BaseModel, Field, ValidationError
 
 from tfc_jax.config import Sweep
 from tfc_jax.files import Mark, mark
@@ -22,6 +23,21 @@ from tfc_jax.runs_table import RunsTable
 
 T = TypeVar("T")
 HEAD = 200  # bytes that tell one log from another
+MAX_LINE = 2**20  # bytes; a traceback takes a few thousand
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+
+
+class Event(BaseModel):
+    """What is read of one line of the log."""
+
+    time: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=2**40)]
+    event: str
+    pack: str = ""
+    step: _Count = 0
+    committed_steps: _Count = 0
+    error: str = ""
+
+
 RUN_COLUMNS = ("run_id", "pack", "status", "steps_done", "prior_loss", "built_width")
 
 
@@ -68,26 +84,28 @@ class Launch:
     finished: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: Event) -> None:
         """Adds one entry."""
-        self.ended = event["time"]
+        self.ended = event.time
         self.began = self.ended if self.began is None else self.began
-        pack = event.get("pack", "")
-        self.over = event["event"] == "ended"
-        if event["event"] == "launched":
-            self.committed_steps = event.get("committed_steps", 0)
-        elif event["event"] == "started":
-            self.first[pack] = event["step"]
-        elif event["event"] == "step":
-            self.newest[pack] = event["step"]
-        elif event["event"] == "finished":
-            self.finished.add(pack)
-        elif event["event"] == "failed":
-            self.errors[pack] = event["error"]
+        self.over = event.event == "ended"
+        match event.event:
+            case "launched":
+                self.committed_steps = event.committed_steps
+            case "started":
+                self.first[event.pack] = event.step
+            case "step":
+                self.newest[event.pack] = event.step
+            case "finished":
+                self.finished.add(event.pack)
+            case "failed":
+                self.errors[event.pack] = event.error
 
 
 class Log:
-    """log.jsonl from where the last reading stopped; lines that are cut short are left out.
+    """log.jsonl from where the last reading stopped.
+
+    Lines that are cut short, or that no launch of ours writes, are left out.
 
     A log that begins otherwise than the one that was read is another one (`--fresh`): its first
     entry holds the time.
@@ -109,22 +127,24 @@ class Log:
                 if shorter or log.read(len(self._head)) != self._head:
                     self._forget()
                 log.seek(self._offset)
-                text = log.read()
+                for line in iter(partial(log.readline, MAX_LINE), b""):
+                    if not line.endswith(b"\n") and len(line) < MAX_LINE:
+                        break  # still being written
+                    self._head = self._head or line[:HEAD]
+                    self._offset += len(line)
+                    self._take(line)
         except FileNotFoundError:
             self._forget()
-            return self._launch
-        whole = text[: text.rfind(b"\n") + 1]
-        self._head = self._head or whole[:HEAD]
-        self._offset += len(whole)
-        for line in whole.decode(errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if event["event"] == "launched":
-                self._launch = Launch()
-            self._launch.take(event)
         return self._launch
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = Event.model_validate_json(line)
+        except ValidationError:
+            return
+        if event.event == "launched":
+            self._launch = Launch()
+        self._launch.take(event)
 
 
 class Glance:

@@ -25,6 +25,7 @@ from tfc_jax.plan import Plan
 from tfc_jax.results import Results
 from tfc_jax.started import run_status, started_packs
 from tfc_jax.task import Task
+from tfc_jax.untrusted import check_contents, reading
 from tfc_jax.wording import counted
 
 
@@ -34,14 +35,18 @@ def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -
     Raises:
       InputError: the sweep does not fit its data, the memory, or the results that are stored.
     """
+    check_contents(folder.root)
     if options.fresh:
         _check_ours(folder)
     else:
         manifest.check_record(folder, sweep.record)
+    with reading(folder.root):
+        known = sweep if options.fresh else rounds.known(sweep, folder)
+        started = [] if options.fresh else list(started_packs(folder))
     planned = plan.make_plan(
-        sweep if options.fresh else rounds.known(sweep, folder),
+        known,
         platform=found.platform,
-        started=[] if options.fresh else list(started_packs(folder)),
+        started=started,
         width=options.pack_width,
         schedule=options.schedule,
         stored=Choices() if options.fresh else choices.stored(folder, found.platform),

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfc_jax.errors import InputError
+
+_PACK = re.compile(r"[0-9a-f]{12}")
 _OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
 _PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet$")
 
@@ -85,23 +88,41 @@ class Folder:
 
     def checkpoint(self, pack: str, step: int) -> Path:
         """The state of a pack after `step` updates."""
-        return self.checkpoints / f"{pack}-{step:09d}.npz"
+        return self.checkpoints / f"{checked_pack(pack)}-{step:09d}.npz"
 
     def checkpoints_of(self, pack: str) -> list[Path]:
         """Checkpoints of a pack, newest first."""
-        return sorted(self.checkpoints.glob(f"{pack}-*.npz"), reverse=True)
+        return sorted(self.checkpoints.glob(f"{checked_pack(pack)}-*.npz"), reverse=True)
 
     def stage(self, pack: str, epoch: int) -> Path:
         """The folder of the writer number `epoch` of a pack, while it writes (stage.py)."""
-        return self.staging / f"{pack}.{epoch:06d}"
+        return self.staging / f"{checked_pack(pack)}.{epoch:06d}"
 
     def stages_of(self, pack: str) -> list[Path]:
         """Folders of the writers of a pack, in their order; more than one only for a moment."""
-        return sorted(self.staging.glob(f"{pack}.{'[0-9]' * 6}"))
+        return sorted(self.staging.glob(f"{checked_pack(pack)}.{'[0-9]' * 6}"))
 
     def parts_of(self, table: str, pack: str) -> list[Path]:
         """Data files of a pack in step order."""
-        return sorted(filter(steps_of, self.table(table).glob(f"{pack}-*.parquet")))
+        return sorted(filter(steps_of, self.table(table).glob(f"{checked_pack(pack)}-*.parquet")))
+
+    def weights_of(self, pack: str) -> Path:
+        """The final weights of a pack."""
+        return self.params / f"{checked_pack(pack)}.npz"
+
+
+def checked_pack(pack: object) -> str:
+    """Returns the id of a pack, which names files: nothing in it leads to another folder.
+
+    Raises:
+      InputError: it is not 12 hex digits.
+    """
+    if not isinstance(pack, str) or not _PACK.fullmatch(pack):
+        raise InputError(
+            f"pack {str(pack)[:40]!r}: no pack has this id, which names files. Allowed: 12 hex "
+            f"digits, as `tfc run` writes them."
+        )
+    return pack
 
 
 def part_name(pack: str, first: int, stop: int) -> str:

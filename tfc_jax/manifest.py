@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
@@ -16,10 +18,27 @@ from tfc_jax.files import write_whole
 from tfc_jax.layout import Folder
 from tfc_jax.record import Record
 from tfc_jax.schema import result_columns, run_columns
+from tfc_jax.untrusted import check_contents, read_json
 
 LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
 GIVEN = ("set", "filter", "limit")
 TRAINED_BY = ("git", "versions", "platform", "machine")
+
+
+class _Flags(BaseModel, strict=True):
+    set: list[str]
+    filter: str | None
+    limit: int | None
+    max_memory: float | None
+    deterministic: bool
+
+
+class _Manifest(BaseModel, strict=True):
+    """What is read again; a manifest holds more, which people read."""
+
+    flags: _Flags
+    record: dict[str, Any]
+    earlier: list[dict[str, Any]]
 
 
 def write(
@@ -72,10 +91,24 @@ def _earlier(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]
 
 
 def read(folder: Folder) -> dict[str, Any] | None:
-    """Returns the manifest, or None where nothing was launched yet."""
-    if not folder.manifest.exists():
+    """Returns the manifest, or None where nothing was launched yet.
+
+    Raises:
+      InputError: it is not one that a launch wrote.
+    """
+    try:
+        content = read_json(folder.manifest)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    content: dict[str, Any] = json.loads(folder.manifest.read_text())
+    try:
+        _Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{folder.manifest}: {key}: {first['msg']}. Restore the file from a copy, or start "
+            f"over with --fresh."
+        ) from None
     return content
 
 
@@ -83,8 +116,9 @@ def launched_sweep(folder: Folder) -> Sweep:
     """Returns the sweep that was launched last, with its overrides.
 
     Raises:
-      InputError: the folder holds no results.
+      InputError: the folder holds no results, or what cannot be read as such.
     """
+    check_contents(folder.root)
     manifest = read(folder)
     if manifest is None:
         raise InputError(

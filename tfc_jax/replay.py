@@ -22,6 +22,7 @@ from tfc_jax.results import Results
 from tfc_jax.schema import result_columns
 from tfc_jax.started import started_packs
 from tfc_jax.task import Task
+from tfc_jax.untrusted import reading
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
     Raises:
       InputError: no such run, nothing committed yet, or the run cannot be trained here.
     """
-    sweep = launched_sweep(folder)
-    pack = _pack_of(folder, run_id)
+    with reading(folder.root):
+        sweep = launched_sweep(folder)
+        pack = _pack_of(folder, run_id)
     run = next(r for r in pack.runs if r.run_id == run_id)
     with tempfile.TemporaryDirectory(prefix="tfc-replay-") as scratch:
         again = Folder(Path(scratch))
@@ -74,7 +76,8 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
         )
         _train(task, found)
         tables = list(result_columns(sweep.record))
-        return _compare(Results(folder), Results(again), run_id, tables)
+        with reading(folder.root):
+            return _compare(Results(folder), Results(again), run_id, tables)
 
 
 def _pack_of(folder: Folder, run_id: str) -> StartedPack:

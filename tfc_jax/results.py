@@ -18,6 +18,8 @@ from tfc_jax.layout import Folder
 from tfc_jax.rows import Rows
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import KEY_COLUMNS
+from tfc_jax.stored_columns import check_columns
+from tfc_jax.untrusted import check_contents
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 ROW_KEYS = tuple(dict.fromkeys(c.name for keys in KEY_COLUMNS.values() for c in keys))
@@ -27,9 +29,10 @@ def open_results(path: str | Path) -> "Results":
     """Opens `results/<name>` for reading, also while a sweep is writing to it.
 
     Raises:
-      InputError: there are no results at `path`.
+      InputError: there are no results at `path`, or a link or a pipe is among them.
     """
     folder = Folder(Path(path))
+    check_contents(folder.root)
     if not folder.runs.is_dir():
         raise InputError(
             f"{path}: there are no results here (no runs/ folder). Give the folder that "
@@ -75,7 +78,7 @@ class Results:
         table = _completed(RunsTable(self._folder).read())
         frame = table.to_pandas(types_mapper=_nullable)
         if self._folder.analysis.exists():
-            analysis = pd.read_parquet(self._folder.analysis)
+            analysis = _analysis(self._folder.analysis)
             clashing = frame.columns.intersection(analysis.columns).drop("run_id")
             frame = frame.merge(analysis.drop(columns=clashing), on="run_id", how="left")
         return frame
@@ -114,7 +117,7 @@ class Results:
           InputError: no such run, or it has not finished.
         """
         run = self.run(run_id)
-        path = self._folder.params / f"{run['pack']}.npz"
+        path = self._folder.weights_of(run["pack"])
         if run["status"] not in ("done", "diverged") or not path.exists():
             raise InputError(
                 f"{run_id}: its status is {run['status']}, and final weights are stored when a "
@@ -218,6 +221,13 @@ class Results:
                 f"{self.path}: no run '{run_id}'.{hint} `tfc ls {self.path}` lists them."
             )
         return rows.iloc[0]
+
+
+def _analysis(path: Path) -> pd.DataFrame:
+    with pq.ParquetFile(path) as file:
+        check_columns(file.schema_arrow, path, of_runs=True)
+        table = file.read(use_threads=False)
+    return table.replace_schema_metadata(None).to_pandas()
 
 
 def _completed(runs: pa.Table) -> pa.Table:

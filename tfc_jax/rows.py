@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tfc_jax.comparison import Column, Mask
 from tfc_jax.expression import Expression
 from tfc_jax.layout import steps_of
+from tfc_jax.stored_columns import check_columns
 
 RUN, STEP = "run_id", "step"
 
@@ -51,10 +52,12 @@ class Rows:
         kept = [p for p in parts if (steps := steps_of(p)) is None or self._may_hold(*steps)]
         with ThreadPoolExecutor(pa.cpu_count()) as pool:
             tables = list(pool.map(self._read, kept or parts[:1]))
-        return pa.concat_tables(tables, promote_options="default").select(self.columns)
+        rows = pa.concat_tables(tables, promote_options="default").select(self.columns)
+        return rows.replace_schema_metadata(None)  # it may tell pandas to make anything of them
 
     def _read(self, part: Path) -> pa.Table:
         with pq.ParquetFile(part, read_dictionary=[RUN], page_checksum_verification=True) as file:
+            check_columns(file.schema_arrow, part)
             load = {RUN, *self.columns, *(n for c in self.conditions for n in c.names)}
             names = [name for name in file.schema_arrow.names if name in load]
             table = file.read_row_groups(list(self._groups(file)), names, use_threads=False)

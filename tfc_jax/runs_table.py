@@ -17,12 +17,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tfc_jax.errors import InputError
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
+from tfc_jax.stored_columns import check_columns
 from tfc_jax.tables import same_bits
 
 logger = logging.getLogger(__name__)
 
+WIDEST_PACK = 65536
 COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
 
 
@@ -109,7 +112,10 @@ class RunsTable:
     def _read(self, file: Path) -> pa.Table:
         # Threads, and what finds parts of a data set, would cost more than the reading.
         with pq.ParquetFile(file, page_checksum_verification=True) as rows:
-            return rows.read(self._kept(rows.schema_arrow.names), use_threads=False)
+            check_columns(rows.schema_arrow, file, of_runs=True)
+            if rows.metadata.num_rows > WIDEST_PACK:  # a few bytes can stand for any number of rows
+                raise InputError(f"{file}: {rows.metadata.num_rows} rows came, of one pack.")
+            return _plain(rows.read(self._kept(rows.schema_arrow.names), use_threads=False))
 
     @cached_property
     def _copy(self) -> Copy:
@@ -117,8 +123,12 @@ class RunsTable:
         path = self.folder.gathered
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as copy:
+                places = _places(copy.metadata)
+                if not any(_is_marked(self.folder.runs / n, m) for n, (m, _) in places.items()):
+                    return Copy(pa.table({}), {})  # of another folder: that of a stranger, say
+                check_columns(copy.schema_arrow, path, of_runs=True)
                 names = self._kept(copy.schema_arrow.names)
-                return Copy(copy.read(names, use_threads=False), _places(copy.metadata))
+                return Copy(_plain(copy.read(names, use_threads=False)), places)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -131,6 +141,18 @@ class RunsTable:
 
     def _kept(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if self.columns is None or name in self.columns]
+
+
+def _is_marked(file: Path, its: Mark) -> bool:
+    try:
+        return mark(file) == its
+    except FileNotFoundError:
+        return False
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """The rows without metadata, which may tell pandas to make something else of them."""
+    return rows.replace_schema_metadata(None)
 
 
 def described(files: Sequence[tuple[str, Mark, int]]) -> dict[bytes, bytes]:

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 
+from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import KEYS
 from tfc_jax.results import Results
@@ -33,6 +35,20 @@ def describe_columns(results: Results) -> Iterator[tuple[str, ...]]:
     """Yields (table, column, unit, meaning) as the Parquet files themselves say it."""
     for folder in sorted(p for p in results.path.iterdir() if p.is_dir()):
         for part in sorted(folder.glob("*.parquet"))[:1]:
-            metadata = pq.read_schema(part).metadata or {}
-            for column in json.loads(metadata.get(b"tfc_jax", b"[]")):
-                yield folder.name, column["name"], column["unit"], column["meaning"]
+            yield from ((folder.name, *column) for column in _described(part))
+
+
+def _described(part: Path) -> list[tuple[str, ...]]:
+    """Name, unit and meaning of each column, by the metadata of a file.
+
+    Raises:
+      InputError: the metadata are not those that `tfc run` writes.
+    """
+    metadata = pq.read_schema(part).metadata or {}
+    try:
+        columns = json.loads(metadata.get(b"tfc_jax", b"[]"))
+        return [tuple(str(column[n]) for n in ("name", "unit", "meaning")) for column in columns]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{part}: its metadata do not describe columns as `tfc run` does ({error})."
+        ) from error

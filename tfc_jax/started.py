@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.keytypes import Key
 from tfc_jax.layout import Folder
@@ -53,9 +54,16 @@ def _runs(table: pd.DataFrame) -> list[Run]:
 
 
 def _checked(key: Key, column: list[Any]) -> list[Any]:
-    """The values of a column as runs hold them; each distinct one is checked once."""
+    """The values of a column as runs hold them; each distinct one is checked once.
+
+    Raises:
+      InputError: no run of ours can hold one of them.
+    """
     values = dict.fromkeys(column)
-    checked = {value: key.checked(None if _is_null(value) else value) for value in values}
+    try:
+        checked = {value: key.checked(None if _is_null(value) else value) for value in values}
+    except ValueError as error:
+        raise InputError(f"the runs table: {key.name}: {error}") from error
     return [checked[value] for value in column]
 
 

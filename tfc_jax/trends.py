@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from tfc_jax.glance import Cache
 from tfc_jax.layout import Folder
+from tfc_jax.stored_columns import check_columns
 
 BINS = 120  # points of a curve, which is more than a terminal shows
 CURVE_PARTS, END_PARTS = 64, 256
@@ -98,6 +99,7 @@ class Trends:
     def _read(self, column: str, path: Path) -> Part | None:
         """Reads a part; None if it does not hold the column, or no value of the middle layer."""
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            check_columns(file.schema_arrow, path)
             if column not in file.schema_arrow.names:
                 return None
             keys = [c for c in ("run_id", "step", "layer") if c in file.schema_arrow.names]

@@ -1,18 +1,20 @@
 """Where numbers come from: what a results folder says of its runs, code and machine."""
 
-import json
 from typing import Any
 
 from tfc_jax.results import Results
+from tfc_jax.untrusted import read_json
 
 _SHOWN = ("git", "versions", "platform", "machine")
+GIVEN = ("set", "filter")
 
 
 def manifest(results: Results) -> dict[str, Any]:
     """Returns manifest.json, empty where there is none."""
-    path = results.path / "manifest.json"
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return content
+    try:
+        return read_json(results.path / "manifest.json")
+    except FileNotFoundError:
+        return {}
 
 
 def description(results: Results) -> str:
@@ -25,12 +27,16 @@ def provenance(results: Results) -> dict[str, str]:
     counts = results.runs["status"].value_counts().sort_index()
     facts = {"runs": ", ".join(f"{count} {status}" for status, count in counts.items())}
     content = manifest(results)
-    given = {k: v for k, v in content.get("flags", {}).items() if v and k in ("set", "filter")}
+    flags = content.get("flags")
+    given = {k: v for k, v in flags.items() if v and k in GIVEN} if isinstance(flags, dict) else {}
     if given:
         facts["launched with"] = _flat(given)
     facts |= {key: _flat(content[key]) for key in _SHOWN if content.get(key)}
-    if content.get("earlier"):
-        facts["some runs by"] = "; ".join(map(_flat, content["earlier"]))
+    earlier = content.get("earlier")
+    if earlier:
+        facts["some runs by"] = (
+            "; ".join(map(_flat, earlier)) if isinstance(earlier, list) else _flat(earlier)
+        )
     return facts
 
 
