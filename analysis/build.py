@@ -24,6 +24,7 @@ from analysis.profiles import PROFILES, Profile
 from analysis.report import Picture, figures_page, provenance
 from analysis.report.tables import verdict_counts
 from analysis.sweeps import Sweeps
+from tfc_jax.console import echo
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.files import sha256, write_whole
 from tfc_jax.results import Results, open_results
@@ -275,10 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcomes = build(given.names, given.results, given.out or profile.out, profile)
     except InputError as error:
-        print(error, file=sys.stderr)
+        echo(str(error), err=True)
         return 2
     for outcome in outcomes:
-        print(f"{outcome.name}: {outcome.line}")
+        echo(f"{outcome.name}: {outcome.line}")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from analysis.verdicts import INCONCLUSIVE, NOT_JUDGED, NOT_SUPPORTED, OPPOSITE, SUPPORTED
 from tfc_jax.files import move_in, sync_file
 from tfc_jax.tables import write_parquet
+from tfc_jax.terminal import Terminal
 
 # Shown alike: a negative or open result is as plain as a positive one.
 LOOK = {
@@ -52,7 +53,7 @@ def write_claims(frame: pd.DataFrame, path: Path) -> None:
 
 def print_table(frame: pd.DataFrame, console: Console | None = None) -> None:
     """Prints one line per claim, what is missing, and how often each verdict came."""
-    console = console or Console()
+    console = console or Terminal()
     table = Table(
         "id", "claim", "verdict", "effect [95 % interval]", "p (Holm)", "n", show_lines=True
     )
@@ -60,7 +61,8 @@ def print_table(frame: pd.DataFrame, console: Console | None = None) -> None:
         word = Text(row["verdict"], LOOK[row["verdict"]])
         claim = Text(row["claim"])
         table.add_row(
-            row["id"], claim, word, Text(effect(row)), number(row["p_holm"]), str(row["n"])
+            *(Text(row["id"]), claim, word, Text(effect(row))),
+            *(number(row["p_holm"]), str(row["n"])),
         )
     console.print(table)
     for _, row in frame[frame["verdict"] == NOT_JUDGED].iterrows():

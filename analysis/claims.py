@@ -18,6 +18,7 @@ from analysis.profiles import PROFILES, Profile
 from analysis.stats import holm
 from analysis.sweeps import Sweeps
 from analysis.verdicts import NOT_JUDGED, Rule, verdict_of_all, weakest
+from tfc_jax.console import echo
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import KINDS
@@ -209,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         there = [sweep for sweep in claim_sweeps(claims) if sweeps.there(sweep)]
         frame = judge(claims, sweeps.results(there), profile)
     except InputError as error:
-        sys.stderr.write(f"{error}\n")
+        echo(str(error), err=True)
         return 2
     out = given.out or profile.out
     out.mkdir(parents=True, exist_ok=True)

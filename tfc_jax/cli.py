@@ -1,13 +1,23 @@
 """The `tfc` command: flags in, calls, tables out. Commands import only what they need."""
 
 import json
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tfc_jax.console import SOME_FAILED, print_table, refuse, reports_errors
+from tfc_jax.console import (
+    SOME_FAILED,
+    Commands,
+    echo,
+    echo_json,
+    print_table,
+    refuse,
+    reports_errors,
+    tell_warnings,
+)
 from tfc_jax.flags import (
     AsJson,
     Deterministic,
@@ -30,15 +40,17 @@ from tfc_jax.flags import (
     options_of,
     with_folders,
 )
+from tfc_jax.untrusted import reading
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train hundreds of small networks as one program, and see inside every layer.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Data sets: prepare them once.")
+data_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Data sets: prepare them once.")
 app.add_typer(data_app, name="data")
 
 
@@ -48,7 +60,7 @@ def init() -> None:
     """Print a commented sweep to start from: tfc init > my_sweep.yaml."""
     from importlib.resources import files
 
-    typer.echo(files("tfc_jax").joinpath("sweep_template.yaml").read_text(), nl=False)
+    echo(files("tfc_jax").joinpath("sweep_template.yaml").read_text().removesuffix("\n"))
 
 
 @app.command()
@@ -57,7 +69,7 @@ def validate(sweeps: SweepPaths) -> None:
     """Check sweep files; says what is wrong, all at once."""
     for sweep in load_all(sweeps, [], None, None):
         more = f", and at most {sweep.more:,} more by refine" if sweep.more else ""
-        typer.echo(f"{sweep.path}: {sweep.size_text}{more}")
+        echo(f"{sweep.path}: {sweep.size_text}{more}")
 
 
 @app.command()
@@ -66,7 +78,7 @@ def schema() -> None:
     """Print the JSON Schema of a sweep, for editors."""
     from tfc_jax.config import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    echo_json(json.dumps(json_schema(), indent=2))
 
 
 @app.command()
@@ -162,14 +174,18 @@ def status(
     from tfc_jax.status import read_status
 
     if watch:
-        from rich.console import Console
-
         from tfc_jax import live
+        from tfc_jax.terminal import Terminal
 
-        live.watch(Folder(results), Console())
+        with reading(results):
+            live.watch(Folder(results), Terminal())
         return
-    state = read_status(Folder(results))
-    typer.echo(json.dumps(state.as_dict()) if as_json else state.as_text())
+    with reading(results):
+        state = read_status(Folder(results))
+    if as_json:
+        echo_json(json.dumps(state.as_dict()))
+    else:
+        echo(state.as_text())
 
 
 @app.command()
@@ -181,9 +197,10 @@ def ls(
     from tfc_jax.results import open_results
     from tfc_jax.show import list_runs
 
-    frame = list_runs(open_results(results), filter_, limit)
+    with reading(results):
+        frame = list_runs(open_results(results), filter_, limit)
     if as_json:
-        typer.echo(frame.to_json(orient="records"))
+        echo_json(frame.to_json(orient="records"))
         return
     print_table(list(frame.columns), frame.itertuples(index=False))
 
@@ -202,15 +219,16 @@ def show(
     from tfc_jax.results import open_results
     from tfc_jax.show import describe_columns, describe_run
 
-    opened = open_results(results)
-    if columns:
-        headings, rows = ["table", "column", "unit", "meaning"], describe_columns(opened)
-    elif run_id is not None:
-        headings, rows = ["column", "value"], describe_run(opened, run_id)
-    else:
-        refuse(f"RUN_ID: none came. `tfc ls {results}` lists them; --columns needs none.")
+    with reading(results):
+        opened = open_results(results)
+        if columns:
+            headings, rows = ["table", "column", "unit", "meaning"], list(describe_columns(opened))
+        elif run_id is not None:
+            headings, rows = ["column", "value"], list(describe_run(opened, run_id))
+        else:
+            refuse(f"RUN_ID: none came. `tfc ls {results}` lists them; --columns needs none.")
     if as_json:
-        typer.echo(json.dumps([dict(zip(headings, row, strict=True)) for row in rows]))
+        echo_json(json.dumps([dict(zip(headings, row, strict=True)) for row in rows]))
         return
     print_table(headings, rows)
 
@@ -224,7 +242,7 @@ def replay(results: ResultsPath, run_id: RunId) -> None:
     from tfc_jax.replay import replay as train_again
 
     outcome = train_again(Folder(results), run_id, devices.find())
-    typer.echo(outcome.as_text(run_id))
+    echo(outcome.as_text(run_id))
     if outcome.differing:
         raise typer.Exit(SOME_FAILED)
 
@@ -240,15 +258,16 @@ def report(
     from tfc_jax.files import write_whole
     from tfc_jax.results import open_results
 
-    opened = open_results(results)
     target = out or results / "report.html"
-    claims, note = own_claims(opened) if len(opened.runs) else (None, "")
-    page = results_page(opened, claims, [note])
+    with reading(results):
+        opened = open_results(results)
+        claims, note = own_claims(opened) if len(opened.runs) else (None, "")
+        page = results_page(opened, claims, [note])
     try:
         write_whole(target, page.encode())
     except OSError as error:
         refuse(f"{target}: cannot be written ({error.strerror}). Give another --out.")
-    typer.echo(str(target))
+    echo(str(target))
 
 
 @app.command()
@@ -269,7 +288,7 @@ def doctor(as_json: AsJson = False) -> None:
     rows = [(row.what, row.state, row.remedy) for row in collect()]
     headings = ["what", "state", "remedy"]
     if as_json:
-        typer.echo(json.dumps([dict(zip(headings, row, strict=True)) for row in rows]))
+        echo_json(json.dumps([dict(zip(headings, row, strict=True)) for row in rows]))
         return
     print_table(headings, rows)
 
@@ -323,12 +342,17 @@ def prepare(
     from tfc_jax import data
 
     data.prepare(name)
-    typer.echo(f"{name}: ready")
+    echo(f"{name}: ready")
 
 
 def main() -> None:
     """Entry point of the `tfc` command."""
-    app()
+    tell_warnings()
+    try:
+        app()
+    except Exception:  # a fault of ours; what it quotes is shown as safely as everything else
+        echo(traceback.format_exc(), err=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

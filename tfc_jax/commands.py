@@ -7,15 +7,22 @@ from functools import partial
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from tfc_jax import bench, bench_report, choices, devices, estimate, fsck, manifest
 from tfc_jax.config import Sweep
-from tfc_jax.console import INTERRUPTED, SOME_FAILED, interruptible, print_table
+from tfc_jax.console import (
+    INTERRUPTED,
+    SOME_FAILED,
+    echo,
+    echo_json,
+    interruptible,
+    print_table,
+)
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options, prepare_process
 from tfc_jax.progress import Display
+from tfc_jax.terminal import Terminal
 from tfc_jax.wording import counted
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
@@ -30,14 +37,14 @@ def show_plan(
     n_workers = options.workers or len(found.ids)
     rows = estimate.program_rows(planned, n_workers, measure=measure)
     if as_json:
-        typer.echo(json.dumps(rows))
+        echo_json(json.dumps(rows))
         return
     print_table(list(rows[0]), [row.values() for row in rows])
-    typer.echo(estimate.summary(planned, n_workers))
+    echo(estimate.summary(planned, n_workers))
     if any(pack.steps_done == 0 for pack in planned.unfinished):
-        typer.echo(choices.origin(folder, found.platform, options.choice))
+        echo(choices.origin(folder, found.platform, options.choice))
     elif options.choice != choices.Choice():
-        typer.echo("No new packs: those that have started keep their schedule and width.")
+        echo("No new packs: those that have started keep their schedule and width.")
 
 
 def train(
@@ -56,8 +63,8 @@ def train(
     with interruptible() as interrupt:
         for sweep, folder in sweeps:
             if folder.schedules.exists() and not options.fresh and not quiet:
-                typer.echo(choices.origin(folder, found.platform, options.choice), err=True)
-            with Display(Console(stderr=True), quiet, verbose) as display:
+                echo(choices.origin(folder, found.platform, options.choice), err=True)
+            with Display(Terminal(stderr=True), quiet, verbose) as display:
                 counts = launch(sweep, folder, options, found, display, interrupt)
             code = max(code, _told(counts, folder))
             if interrupt.level:
@@ -72,10 +79,10 @@ def _told(counts: Counter[str], folder: Folder) -> int:
     summary = ", ".join(
         f"{counts[name]} {names.get(name, name)}" for name in STATUSES if counts[name]
     )
-    typer.echo(f"{folder.root}: {summary}")
+    echo(f"{folder.root}: {summary}")
     if not counts["failed"]:
         return 0
-    typer.echo(
+    echo(
         f"{folder.root}/workers.log says more. Try the failed packs again with: "
         f"tfc retry {folder.root}",
         err=True,
@@ -106,13 +113,11 @@ def verify(results: Path, *, as_json: bool) -> None:
     report = fsck.check(folder)
     rows = [(str(one.path), one.what, one.is_damage) for one in report.findings]
     if as_json:
-        typer.echo(
-            json.dumps([dict(zip(("path", "what", "damage"), r, strict=True)) for r in rows])
-        )
+        echo(json.dumps([dict(zip(("path", "what", "damage"), r, strict=True)) for r in rows]))
     else:
         for one in report.findings:
-            typer.echo(str(one))
-        typer.echo(report.summary(folder))
+            echo(str(one))
+        echo(report.summary(folder))
     raise typer.Exit(SOME_FAILED if report.damage else 0)
 
 
@@ -139,15 +144,15 @@ def compare(
     ]
     rows = []
     for one, folder in prepared:
-        say = partial(typer.echo, err=True) if not quiet else lambda line: None
+        say = partial(echo, err=True) if not quiet else lambda line: None
         say(bench.announcement(one, seconds))
         measured = bench.measure(one, options, found, seconds, say)
         rows += bench_report.rows(one, measured)
         if not as_json:
             print_table(bench_report.HEADINGS, bench_report.cells(one, measured))
-            typer.echo("\n".join(bench_report.conclusions(one, measured)))
+            echo("\n".join(bench_report.conclusions(one, measured)))
         if store:
             n = bench.store(one, measured, folder)
-            typer.echo(f"{folder.schedules}: stored for {counted(n, 'program')}", err=as_json)
+            echo(f"{folder.schedules}: stored for {counted(n, 'program')}", err=as_json)
     if as_json:
-        typer.echo(json.dumps(rows))
+        echo_json(json.dumps(rows))

@@ -1,22 +1,74 @@
-"""How commands speak and end: exit codes, messages, tables, Ctrl-C."""
+"""How commands speak and end: exit codes, messages, tables, Ctrl-C.
+
+All that a user reads goes through here or through `terminal.Terminal`: texts of files are shown as
+text, their control characters as visible escapes.
+"""
 
 import functools
+import logging
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from tfc_jax.errors import InputError, StorageError
+from tfc_jax.escapes import visible, visible_lines
 
 if TYPE_CHECKING:
     from tfc_jax.executors.local import Interrupt
 
 SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 PIPED_WIDTH = 200
+LONGEST_CELL = 1000
+_UsageError: Any = typer.BadParameter.__base__  # typer brings click, under a name of its own
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Prints lines; their control characters become visible escapes."""
+    typer.echo(visible_lines(text), err=err)
+
+
+def echo_json(text: str) -> None:
+    """Prints JSON that is ASCII, as `json.dumps` writes it; DEL is all that it does not escape."""
+    typer.echo(text.replace("\x7f", "\\u007f"))
+
+
+class Commands(TyperGroup):
+    """Commands whose complaints quote arguments, which may be names of files, without escapes."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _plain_complaints():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _plain_complaints():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _plain_complaints() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        error.message = visible(error.message)
+        raise
+
+
+def tell_warnings() -> None:
+    """Makes what libraries and modules log or warn of readable, on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Visible("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
+
+
+class _Visible(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,10 +80,10 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except InputError as error:
             for message in error.messages:
-                typer.echo(message, err=True)
+                echo(visible(message), err=True)
             raise typer.Exit(BAD_INPUT) from None
         except StorageError as error:
-            typer.echo(str(error), err=True)
+            echo(visible(str(error)), err=True)
             raise typer.Exit(SOME_FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -49,7 +101,7 @@ def interruptible() -> "Iterator[Interrupt]":
     def raise_level(*_: object) -> None:
         interrupt.level += 1
         word = "after the running chunk (again: now)" if interrupt.level == 1 else "now"
-        sys.stderr.write(f"\nStopping {word}. `tfc run` goes on from here.\n")
+        echo(f"\nStopping {word}. `tfc run` goes on from here.", err=True)
 
     before = {s: signal.signal(s, raise_level) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -66,18 +118,19 @@ def refuse(message: str) -> NoReturn:
 
 def print_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
     """Prints rows in columns; cells are text, never markup."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from tfc_jax.terminal import Terminal
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(str(heading), overflow="fold")
+        table.add_column(Text(_cell(heading)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PIPED_WIDTH)
+        console = Terminal(highlight=False, width=PIPED_WIDTH)
     console.print(table)
 
 
@@ -85,4 +138,7 @@ def _cell(value: object) -> str:
     """Returns a value as text; numbers with six digits, whatever their precision."""
     if isinstance(value, Real) and not isinstance(value, Integral):
         return f"{float(value):.6g}"
-    return str(value)
+    text = str(value)
+    if len(text) > LONGEST_CELL:
+        text = f"{text[:LONGEST_CELL]}... ({len(text):,} characters)"
+    return visible(text)

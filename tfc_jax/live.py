@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tfc_jax.errors import InputError
+from tfc_jax.escapes import visible
 from tfc_jax.layout import Folder
 from tfc_jax.progress import PLAIN_SECONDS
 from tfc_jax.status import PackState, Reader, Status
@@ -76,7 +78,7 @@ class View:
     """
 
     def __init__(self, state: Status, note: str = "", height: int | None = None) -> None:
-        self._state, self._note, self._height = state, note, height
+        self._state, self._note, self._height = _plain(state), visible(note), height
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         state, levels = self._state, ASCII_LEVELS if options.ascii_only else LEVELS
@@ -96,6 +98,16 @@ class View:
         if self._note:
             parts.append(Text(self._note, style="yellow"))
         yield Panel(Group(*parts), title=Text(state.name, style="bold"), title_align="left")
+
+
+def _plain(state: Status) -> Status:
+    """The state with all that files say on one line each, so that columns keep their widths."""
+    return replace(
+        state,
+        name=visible(state.name),
+        errors=tuple(map(visible, state.errors)),
+        packs=tuple(replace(p, id=visible(p.id), what=visible(p.what)) for p in state.packs),
+    )
 
 
 def _counts(state: Status) -> Text:
@@ -215,7 +227,9 @@ def _print_lines(
 def _first(reader: Reader, folder: Folder) -> Status:
     try:
         return reader.read()
-    except TORN as error:
+    except (InputError, *TORN) as error:
+        if isinstance(error, InputError) and not isinstance(error.__cause__, TORN):
+            raise
         raise InputError(
             f"{folder.root}: the results cannot be read now ({_sentence(error)}). If a launch is "
             "creating or deleting them, try again."

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from tfc_jax.escapes import visible
 from tfc_jax.pack import Pack
 from tfc_jax.plan import Plan
 from tfc_jax.wording import counted, duration
@@ -49,9 +50,9 @@ class Display:
         self._lines: dict[str, _Line] = {}
         self._finished = 0
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(24),
-            TextColumn("{task.fields[rest]}"),
+            TextColumn("{task.fields[rest]}", markup=False),
         )
         self._live = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
 
@@ -134,8 +135,8 @@ class Display:
 
     def _say(self, text: str, *, is_error: bool = False) -> None:
         if is_error or not self._quiet:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _title(pack: Pack) -> str:
-    return f"pack {pack.id}  {counted(len(pack.runs), 'run')}  {pack.program.title}"
+    return visible(f"pack {pack.id}  {counted(len(pack.runs), 'run')}  {pack.program.title}")

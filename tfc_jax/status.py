@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from tfc_jax.escapes import visible
 from tfc_jax.glance import Glance, Launch
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
@@ -132,7 +133,7 @@ class Status:
             self.plateau_text(),
             self.rate_text(),
         ]
-        return "\n".join([*filter(None, lines), *self.errors])
+        return "\n".join(map(visible, [*filter(None, lines), *self.errors]))
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
