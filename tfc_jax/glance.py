@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
 from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
@@ -23,6 +24,7 @@ from tfc_jax.runs_table import RunsTable
 
 T = TypeVar("T")
 HEAD = 200  # bytes that tell one log from another
+MAX_LOG = 2**30  # bytes; an hour of training writes less than one in a thousand of it
 MAX_LINE = 2**20  # bytes; a traceback takes a few thousand
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 
@@ -119,10 +121,17 @@ class Log:
         self._head, self._offset, self._launch = b"", 0, Launch()
 
     def read(self) -> Launch:
-        """Returns the newest launch; an empty one without a log."""
+        """Returns the newest launch; an empty one without a log.
+
+        Raises:
+          InputError: the log is larger than 1 GiB.
+        """
         try:
             with open(self._path, "rb") as log:
-                shorter = log.seek(0, 2) < self._offset
+                size = log.seek(0, 2)
+                if size > MAX_LOG:
+                    raise InputError(f"{self._path}: larger than {MAX_LOG} bytes. Move it away.")
+                shorter = size < self._offset
                 log.seek(0)
                 if shorter or log.read(len(self._head)) != self._head:
                     self._forget()

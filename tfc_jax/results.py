@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tfc_jax import expression
+from tfc_jax.archives import read_arrays
 from tfc_jax.comparison import Mask, as_column
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
@@ -114,7 +115,7 @@ class Results:
         """Returns the final weights of a finished run by name, e.g. `layers/0/kernel` (in, out).
 
         Raises:
-          InputError: no such run, or it has not finished.
+          InputError: no such run, it has not finished, or its weights cannot be read.
         """
         run = self.run(run_id)
         path = self._folder.weights_of(run["pack"])
@@ -123,8 +124,15 @@ class Results:
                 f"{run_id}: its status is {run['status']}, and final weights are stored when a "
                 f"pack is done. Finish it with `tfc run`."
             )
-        with np.load(path, allow_pickle=False) as weights:
-            return {name: weights[name][int(run["lane"])] for name in weights.files}
+        lane = int(run["lane"])
+        try:
+            weights = read_arrays(path)
+            return {name: array[lane] for name, array in weights.items()}
+        except (ValueError, IndexError) as error:
+            raise InputError(
+                f"{path}: these are not the final weights of a pack ({error}). Restore the "
+                f"file from a copy, or train the pack again with --fresh."
+            ) from error
 
     def table(
         self,

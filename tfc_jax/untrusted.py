@@ -89,7 +89,7 @@ def read_json(path: Path, remedy: str = "Restore it from a copy.") -> dict[str, 
         content = json.loads(_read_bytes(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}). {remedy}") from error
-    except PermissionError as error:
+    except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     if not isinstance(content, dict):
         kind = type(content).__name__
@@ -102,9 +102,8 @@ def read_json(path: Path, remedy: str = "Restore it from a copy.") -> dict[str, 
 def _read_bytes(path: Path, limit: int) -> bytes:
     """Raises ValueError for what is no plain file, or longer than the limit."""
     # Asked not to wait, since a pipe without a writer would block even the opening.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=lambda p, mode: os.open(p, mode | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("no plain file")
         raw = file.read(limit + 1)
     if len(raw) > limit:
@@ -112,16 +111,14 @@ def _read_bytes(path: Path, limit: int) -> bytes:
     return raw
 
 
-def _is_deep(content: object) -> bool:
-    level = [content]
+def _is_deep(content: dict[str, Any]) -> bool:
+    level: list[Any] = [content]
     for _ in range(MAX_JSON_DEPTH):
-        level = [inner for outer in level for inner in _inside(outer)]
+        level = [v for outer in level for v in _inside(outer) if isinstance(v, dict | list)]
         if not level:
             return False
     return True
 
 
-def _inside(value: object) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _inside(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value

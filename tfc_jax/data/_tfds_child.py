@@ -20,7 +20,10 @@ def main(name: str, data_dir: str) -> None:
     with tempfile.TemporaryDirectory(prefix="extracted.", dir=data_dir) as extracted:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(
-                extract_dir=extracted, try_download_gcs=False
+                extract_dir=extracted,
+                try_download_gcs=False,
+                # A file whose SHA-256 TFDS does not know is not downloaded at all.
+                force_checksums_validation=True,
             )
         )
 

@@ -1,16 +1,14 @@
 """A user's own data set: `npz:PATH`, one NumPy archive of four arrays."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from tfc_jax.archives import names_of, read_arrays
 from tfc_jax.data._dataset import ARRAYS, Dataset
 from tfc_jax.errors import InputError
 
 PREFIX, PLACEHOLDER = "npz:", "PATH"
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def load_raw(name: str) -> Dataset:
@@ -41,19 +39,20 @@ def _read(path: Path, name: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"dataset '{name}': there is no file {path.absolute()}.")
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in ARRAYS if key not in archive]
-            if missing:
-                raise InputError(
-                    f"dataset '{name}': {', '.join(missing)} missing; the archive holds "
-                    f"{', '.join(archive) or 'nothing'}. Needed are {', '.join(ARRAYS)}."
-                )
-            return {key: archive[key] for key in ARRAYS}
-    except _UNREADABLE as error:
+        arrays = read_arrays(path, ARRAYS)
+        others = names_of(path)
+    except ValueError as error:
         raise InputError(
             f"dataset '{name}': {path} cannot be read as an archive of plain arrays ({error}). "
             "Write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)."
         ) from error
+    missing = [key for key in ARRAYS if key not in arrays]
+    if missing:
+        raise InputError(
+            f"dataset '{name}': {', '.join(missing)} missing; the archive holds "
+            f"{', '.join(others) or 'nothing'}. Needed are {', '.join(ARRAYS)}."
+        )
+    return arrays
 
 
 def _inputs(x: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ Nobody may hand the archive on, so the user gets it and unpacks it in TFDS's fol
 .npy arrays is read.
 """
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ NAMES = ("tiny_imagenet",)
 ARCHIVE = "tiny-imagenet-200"
 N_CLASSES, N_TRAIN, N_VALIDATION = 200, 100_000, 10_000
 _MAX_VALUE = 255
+_PLAIN = re.compile(r"\w[\w.-]*")
 
 
 def load_raw(name: str) -> Dataset:
@@ -73,6 +75,9 @@ def _archive_problems(here: Path) -> list[str]:
     missing = [name for name in needed if not (here / name).exists()]
     if missing:
         return [f"{', '.join(missing)} missing in {here}. {_unpack()}"]
+    leading_out = _leading_out(here)
+    if leading_out:
+        return [f"{here} names {leading_out[0]!r}, no plain file. Unpack {ARCHIVE}.zip again."]
     wnids = _wnids(here)
     counts = {
         "classes in wnids.txt": (len(wnids), N_CLASSES),
@@ -92,6 +97,12 @@ def _archive_problems(here: Path) -> list[str]:
             f"{', '.join(sorted(strange))}. Unpack {ARCHIVE}.zip again."
         )
     return problems
+
+
+def _leading_out(here: Path) -> list[str]:
+    """Names in the archive's lists that would lead out of the folders that links are made in."""
+    names = [*_wnids(here), *(name for pair in _validation(here) for name in pair)]
+    return [name for name in names if not _PLAIN.fullmatch(name)]
 
 
 def _wnids(here: Path) -> list[str]:
@@ -125,7 +136,9 @@ def _convert(name: str, here: Path) -> None:
         _link(here, tree)
         _child.run(name, "_image_folder_child.py", str(tree), str(arrays))
         # Mapped, not read: the training images alone are 1.2 GB.
-        parts = {path.stem: np.load(path, mmap_mode="r") for path in arrays.iterdir()}
+        parts = {
+            path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in arrays.iterdir()
+        }
         words = _words(here)
         names = tuple(words[wnid] for wnid in _wnids(here))
         _cache.write(Dataset(name=name, class_names=names, max_value=_MAX_VALUE, **parts))
