@@ -1,6 +1,7 @@
 """The project keeps its own rules: what may import what, what is pinned, what is never written."""
 
 import ast
+import json
 import re
 import runpy
 import shutil
@@ -205,6 +206,70 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in UNSAFE_CALLS, (path, node.lineno)
                 assert "allow_pickle=True" not in map(ast.unparse, node.keywords), path
+
+
+UNSAFE = {
+    "import pickle": "TID251",
+    "import dill": "TID251",
+    "import cloudpickle": "TID251",
+    "import shelve": "TID251",
+    "import marshal": "TID251",
+    "import joblib": "TID251",
+    "import jsonpickle": "TID251",
+    "import tarfile": "TID251",
+    "import torch\ntorch.load('x')": "TID251",
+    "import shutil\nshutil.unpack_archive('x')": "TID251",
+    "import urllib.request\nurllib.request.urlopen('https://x')": "TID251",
+    "import jinja2\njinja2.Template('x')": "TID251",
+    "import jinja2\njinja2.Environment()": "S701",
+    "import jinja2\njinja2.Environment(autoescape=False)": "S701",
+    "import pandas as pd\npd.read_pickle('x')": "S301",
+    "import marshal\nmarshal.loads(b'')": "S302",
+    "import yaml\nyaml.load('x', yaml.Loader)": "S506",
+    "eval('1')": "S307",
+    "exec('1')": "S102",
+    "import subprocess\nsubprocess.run('ls *', shell=True)": "S602",
+    "import os\nos.system('ls *')": "S605",
+    "import tempfile\ntempfile.mktemp()": "S306",
+    "x = '/tmp/x'": "S108",
+    "import os\nos.chmod('x', 0o777)": "S103",
+    "try:\n    x()\nexcept Exception:\n    pass": "S110",
+    "import hashlib\nhashlib.md5(b'')": "S324",
+    "password = 'x'": "S105",
+    "import requests\nrequests.get('x', verify=False)": "S501",
+    "from markupsafe import Markup\nMarkup(f'{x}')": "S704",
+    "import tarfile\ntarfile.open('x').extractall()": "S202",
+    "print(1)": "T201",
+}
+
+
+@pytest.mark.parametrize("code", UNSAFE, ids=lambda code: code.splitlines()[-1])
+def test_ruff_refuses_what_could_run_or_unpack_a_file(code: str) -> None:
+    for file in ("tfc_jax/store.py", "analysis/build.py"):
+        command = [sys.executable, "-m", "ruff", "check", "--output-format", "json"]
+        checked = subprocess.run(
+            [*command, "--stdin-filename", file, "-"],
+            input=code + "\n",
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 1
+        assert UNSAFE[code] in {found["code"] for found in json.loads(checked.stdout)}
+
+
+def test_every_array_file_is_read_without_pickle() -> None:
+    """NumPy's own default is the same today; said at each place it cannot change unseen."""
+    for path in sources("tfc_jax", "analysis", "bench", "scripts"):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"np.load", "numpy.load"}:
+                assert "allow_pickle=False" in map(ast.unparse, node.keywords), (path, node.lineno)
+
+
+def test_drawing_and_reporting_import_no_module_that_runs_files() -> None:
+    ours = {module.partition(".")[0] for path in sources("analysis") for module in imports(path)}
+    assert not ours & UNSAFE_MODULES
 
 
 def test_every_imported_library_is_declared_and_every_declared_one_imported() -> None:
