@@ -1,30 +1,49 @@
 """log.jsonl: what a launch says of itself and what its workers report."""
 
 import json
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tfc_jax.layout import Folder
 
 OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
+# What an entry says besides `event` and `time`, by event; others say nothing that must be there.
+_FIELDS: dict[str, dict[str, type]] = {
+    "started": {"pack": str, "step": int},
+    "step": {"pack": str, "step": int},
+    "finished": {"pack": str},
+    "failed": {"pack": str, "error": str},
+}
+
+logger = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Keeps every event, but only one in five seconds of those that say `step`."""
+    """Keeps every event, but only one in five seconds of those that say `step`.
+
+    The log only tells how far a launch is: where it cannot be written, the launch goes on.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._path = folder.log
         self._last: dict[str, float] = {}
-        with open(self._path, "ab+") as log:  # a crash may have cut the last line short
-            log.seek(max(log.tell() - 1, 0))
-            if log.read() not in (b"", b"\n"):
-                log.write(b"\n")
+        self._is_cut, self._has_warned = _is_cut(folder.log), False
 
     def write(self, event: Mapping[str, Any]) -> None:
-        with open(self._path, "a") as log:
-            log.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        """Appends one line; the first that cannot be written is warned of."""
+        entry = json.dumps({"time": round(time.time(), 3), **event}) + "\n"
+        line = ("\n" * self._is_cut + entry).encode()
+        try:
+            self._is_cut = _append(self._path, line) < len(line)
+            if self._is_cut:
+                raise OSError("the disk is full")
+        except OSError as error:
+            self._warn(error)
 
     def before(self, on_event: OnEvent) -> OnEvent:
         """Returns a handler that logs an event and passes it on."""
@@ -38,3 +57,46 @@ class EventLog:
             on_event(event)
 
         return handle
+
+    def _warn(self, error: OSError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s cannot be written (%s). The launch goes on and no result is lost, but `tfc "
+                "status` does not see how far it is between two commits.",
+                *(self._path, error.strerror or error),
+            )
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a crash has cut the last line short, so that the next one must begin anew."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(log.seek(0, os.SEEK_END) - 1, 0))
+            return log.read() not in (b"", b"\n")
+    except OSError:
+        return False  # what is wrong is told by the first line that is written
+
+
+def _append(path: Path, line: bytes) -> int:
+    """Writes in one piece; returns how many bytes there was room for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        return os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+def entry_of(line: bytes) -> dict[str, Any] | None:
+    """Returns the entry that a line holds; None for one that is cut short, or that is not ours."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("event"), str):
+        return None
+    moment = entry.get("time")
+    if not isinstance(moment, int | float) or not abs(moment) < 1e12:  # nor NaN
+        return None
+    wanted = _FIELDS.get(entry["event"], {})
+    return entry if all(type(entry.get(name)) is kind for name, kind in wanted.items()) else None

@@ -142,7 +142,7 @@ class Log:
                     self._head = self._head or line[:HEAD]
                     self._offset += len(line)
                     self._take(line)
-        except FileNotFoundError:
+        except OSError:  # absent, or not for us to read
             self._forget()
         return self._launch
 

@@ -1,12 +1,14 @@
 """Sweep -> results: plans what is missing, starts an executor, keeps the log."""
 
+import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tfc_jax import choices, files, fsck, manifest, plan, rounds, store
 from tfc_jax.choices import Choices
@@ -27,6 +29,8 @@ from tfc_jax.started import run_status, started_packs
 from tfc_jax.task import Task
 from tfc_jax.untrusted import check_contents, reading
 from tfc_jax.wording import counted
+
+logger = logging.getLogger(__name__)
 
 
 def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -> Plan:
@@ -181,11 +185,25 @@ def _execute(
     if options.workers == 0:
         inline.execute(tasks, watch, interrupt)
         return
-    with open(folder.root / "workers.log", "a") as diagnostics:
+    with _diagnostics(folder) as diagnostics:
         n_workers = options.workers or len(found.ids)
         extra = worker_settings(options)
         settings = local.Settings(found, n_workers, extra, diagnostics, keep_open=(lock,))
         local.execute(tasks, settings, watch, interrupt)
+
+
+def _diagnostics(folder: Folder) -> IO[str]:
+    """Opens the file that takes what workers print; nothing else depends on it."""
+    path = folder.root / "workers.log"
+    try:
+        return open(path, "a", opener=_without_links)
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): what workers print is lost.", path, error)
+        return open(os.devnull, "a")
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _check_workers(options: Options, found: Devices) -> None:

@@ -1,12 +1,28 @@
-"""log.jsonl says what happened, also after a crash."""
+"""log.jsonl says what happened, also after a crash; a launch does not depend on it."""
 
 import json
+import logging
+import os
+import random
 from pathlib import Path
 
-from tests.sweeps import train
+import pytest
+
+from tests.sweeps import content, train
+from tfc_jax import event_log
 from tfc_jax.config import Sweep
 from tfc_jax.layout import Folder
 from tfc_jax.status import read_status
+
+NOT_OURS = [
+    b"", b"null", b"3", b"[]", b"{}", b'"event"', b"\xff\xfe", b"\0" * 50, b"[" * 100_000,
+    b'{"event": "step", "time": 1}', b'{"event": "step", "pack": 3, "step": 1, "time": 1}',
+    b'{"event": "step", "pack": "a", "step": "1", "time": 1}', b'{"event": 1, "time": 1}',
+    b'{"event": "failed", "pack": "a", "time": 1}', b'{"event": "ended", "time": "now"}',
+    b'{"event": "ended", "time": NaN}', b'{"event": "ended", "time": 1e999}',
+    b'{"event": "ended", "time": 1' + b"0" * 400 + b"}", b'{"event": "launched"}',
+    b'{"event": "launched", "time": 1, "committed_steps": []}',
+]  # fmt: skip
 
 
 def test_a_log_line_that_a_crash_cut_short_spoils_no_other(out: Path, sweep: Sweep) -> None:
@@ -20,8 +36,69 @@ def test_a_log_line_that_a_crash_cut_short_spoils_no_other(out: Path, sweep: Swe
     assert read_status(Folder(out)).last_event_s is not None
 
 
+def test_a_log_that_is_cut_anywhere_or_full_of_nonsense_is_read_as_far_as_it_goes(
+    out: Path,
+) -> None:
+    whole = (out / "log.jsonl").read_bytes()
+    draws = random.Random(0)
+    for line in NOT_OURS:
+        (out / "log.jsonl").write_bytes(whole + line + b"\n" + whole)
+        assert read_status(Folder(out)).counts["done"] == 6
+    for _ in range(20):
+        at, to = sorted(draws.sample(range(len(whole)), 2))
+        (out / "log.jsonl").write_bytes(whole[:at] + draws.randbytes(8) + whole[to:])
+        assert read_status(Folder(out)).counts["done"] == 6
+
+
 def test_the_log_tells_what_happened(finished: Path) -> None:
     events = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events if event["event"] != "step"]
-    assert kinds == ["launched", "started", "finished", "started", "finished", "ended"]
+    pack = ("started", "finished")
+    assert kinds == ["launched", *pack, *pack, "ended"]
     assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+
+
+def test_a_launch_whose_log_and_diagnostics_cannot_be_written_says_so_once_and_goes_on(
+    tmp_path: Path, sweep: Sweep, finished: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    for name in ("log.jsonl", "workers.log"):
+        (out / name).mkdir(parents=True)
+    with caplog.at_level(logging.WARNING):
+        assert train(sweep, out, workers=1) == {"done": 6}
+    assert [text.partition(" cannot")[0] for text in caplog.messages] == [
+        str(out / "log.jsonl"),
+        str(out / "workers.log"),
+    ]
+    assert content(out) == content(finished)
+    assert read_status(Folder(out)).counts["done"] == 6
+
+
+def test_a_line_for_which_a_disk_has_no_room_is_cut_and_the_next_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, write, room = Folder(tmp_path), os.write, [30]
+
+    def full(descriptor: int, data: bytes) -> int:
+        written = write(descriptor, data[: room[0]])
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        room[0] = 0
+        return written
+
+    log = event_log.EventLog(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        for _ in range(3):
+            log.write({"event": "round", "round": 1})
+    log.write({"event": "ended"})
+    lines = folder.log.read_bytes().splitlines()
+    assert [event_log.entry_of(line) is not None for line in lines] == [False, True]
+    assert len(caplog.messages) == 1
+
+
+def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "log.jsonl").symlink_to(tmp_path / "elsewhere")
+    event_log.EventLog(Folder(tmp_path / "out")).write({"event": "ended"})
+    assert not (tmp_path / "elsewhere").exists()
