@@ -20,7 +20,7 @@ from tfc_jax.executors import inline, local
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
-from tfc_jax.lock import sole_writer
+from tfc_jax.lock import Lock, sole_writer
 from tfc_jax.options import Options, worker_settings
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
@@ -101,6 +101,7 @@ def launch(
             on_event({"event": "planned", "plan": planned})
             log.write(launched)
             _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
+            lock.check()
             store.gather_runs(folder)
             following = _next_round(planned, folder, options, found)
             if following is None or interrupt.level:
@@ -166,7 +167,7 @@ def _execute(
     folder: Folder,
     options: Options,
     found: Devices,
-    lock: int,
+    lock: Lock,
     on_event: OnEvent,
     interrupt: Interrupt,
 ) -> None:
@@ -178,6 +179,7 @@ def _execute(
         return
 
     def watch(event: dict[str, Any]) -> None:
+        lock.check()
         if event["event"] == "failed" and options.fail_fast:
             interrupt.level = max(interrupt.level, 1)
         on_event(event)
@@ -188,7 +190,7 @@ def _execute(
     with _diagnostics(folder) as diagnostics:
         n_workers = options.workers or len(found.ids)
         extra = worker_settings(options)
-        settings = local.Settings(found, n_workers, extra, diagnostics, keep_open=(lock,))
+        settings = local.Settings(found, n_workers, extra, diagnostics, lock)
         local.execute(tasks, settings, watch, interrupt)
 
 

@@ -3,66 +3,168 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from tfc_jax.errors import InputError
 from tfc_jax.files import make_folder
 from tfc_jax.layout import Folder
 
 ORPHAN_SECONDS = 30.0
+RECORD_SECONDS = 1.0  # who took a lock writes its record at once
+RECORD_BYTES = 200
+UNKNOWN = "a process that left no record"
+
+
+class LockLost(InputError):
+    """Another launch has taken over; this one must not write any more."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock that is held.
+
+    Attributes:
+      descriptor: workers inherit it.
+      record: who holds it, for others to read.
+    """
+
+    path: Path
+    descriptor: int
+    record: str
+
+    def check(self) -> None:
+        """Asks whether the folder is still this launch's own; costs a few microseconds.
+
+        The system guards the open file, not its name: someone may have deleted or replaced it, or
+        have locked it on another machine whose locks are not seen here.
+
+        Raises:
+          LockLost: it is not.
+        """
+        if _is_at(self.path, self.descriptor) and _record_of(self.descriptor) == self.record:
+            return
+        raise LockLost(
+            f"{self.path.parent}: this launch ({self.record}) holds the folder no longer: its lock "
+            f"file {self.path.name} was deleted or taken over. It stops and writes nothing more; "
+            f"`tfc run` goes on from the last commit."
+        )
 
 
 @contextmanager
-def sole_writer(folder: Folder) -> Iterator[int]:
-    """Holds the folder's lock and gives its descriptor, which workers inherit.
+def sole_writer(folder: Folder) -> Iterator[Lock]:
+    """Holds the folder's lock, whose descriptor workers inherit.
 
-    The system drops the lock when the launcher and all its workers have ended, however they ended.
-    A launcher that was killed leaves workers behind for a moment; they are waited for.
+    The system drops the lock when the launcher and all its workers have ended, however they ended:
+    one that is left over needs no hand. A launcher that was killed leaves workers behind for a
+    moment; they are waited for.
+
+    Raises:
+      InputError: someone else holds it, or there can be none.
     """
-    with _open_lock(folder) as lock:
-        give_up = time.monotonic() + ORPHAN_SECONDS
-        while not _try_lock(lock):
-            lock.seek(0)
-            owner = lock.read().split()
-            if _is_alive(owner) or time.monotonic() > give_up:
-                raise InputError(
-                    f"{folder.root}: another `tfc run` is writing here ({' '.join(owner)}). Wait "
-                    f"for it, stop it, or write elsewhere with --out."
-                )
-            time.sleep(0.05)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
-        lock.flush()
-        yield lock.fileno()
+    descriptor = _locked(folder)
+    try:
+        yield Lock(folder.lock, descriptor, _signed(descriptor, folder))
+    finally:
+        os.close(descriptor)
 
 
-def _open_lock(folder: Folder) -> IO[str]:
+def _signed(descriptor: int, folder: Folder) -> str:
+    """Writes who holds the lock: in one piece over the old record, so that there is always one."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    record = f"process {os.getpid()} on {os.uname().nodename} since {now}"
+    try:
+        os.pwrite(descriptor, record.encode().ljust(RECORD_BYTES), 0)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    return record
+
+
+def _locked(folder: Folder) -> int:
+    began = time.monotonic()
+    while True:
+        descriptor = _opened(folder)
+        if _try_lock(descriptor, folder):
+            if _is_at(folder.lock, descriptor):
+                return descriptor
+            os.close(descriptor)  # deleted since it was opened: the next one has another
+            continue
+        record = _record_of(descriptor)
+        os.close(descriptor)
+        if time.monotonic() - began >= _patience(record):
+            raise InputError(
+                f"{folder.root}: another `tfc run` is writing here ({record or UNKNOWN}). Wait "
+                f"for it, stop it, or write elsewhere with --out."
+            )
+        time.sleep(0.05)
+
+
+def _opened(folder: Folder) -> int:
     try:
         make_folder(folder.root)
-        return open(folder.lock, "a+")
+        # Never through a link: the file is written to.
+        return os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        raise InputError(
-            f"{folder.root}: results cannot be written here ({error.strerror}). Give another --out."
-        ) from error
+        raise _not_writable(folder, error) from error
 
 
-def _try_lock(lock: IO[str]) -> bool:
+def _not_writable(folder: Folder, error: OSError) -> InputError:
+    return InputError(
+        f"{folder.root}: results cannot be written here ({_reason(error)}). Give another --out."
+    )
+
+
+def _try_lock(descriptor: int, folder: Folder) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        os.close(descriptor)
+        raise InputError(
+            f"{folder.root}: the file system grants no lock here ({_reason(error)}). Give an --out "
+            f"on another."
+        ) from error
     return True
 
 
-def _is_alive(owner: Sequence[str]) -> bool:
-    """Whether `process PID on HOST` lives; one on another host is taken to."""
-    if len(owner) != 4 or owner[3] != os.uname().nodename:
+def _reason(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}"
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the file that is open is the one that has this name."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _record_of(descriptor: int) -> str:
+    """Who wrote the record, on one line; empty without one."""
+    text = os.pread(descriptor, RECORD_BYTES, 0).decode(errors="replace").strip("\0 \n")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _patience(record: str) -> float:
+    """Seconds to wait for the lock: none if its owner lives."""
+    owner = record.split()
+    if not record:
+        return RECORD_SECONDS
+    return 0.0 if _is_alive(owner) else ORPHAN_SECONDS
+
+
+def _is_alive(owner: list[str]) -> bool:
+    """Whether `process PID on HOST` lives; anything else, and one on another host, is taken to."""
+    if len(owner) < 4 or owner[3] != os.uname().nodename or not owner[1].isdecimal():
         return True
     try:
         os.kill(int(owner[1]), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass  # it is someone else's, hence alive

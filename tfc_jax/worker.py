@@ -32,6 +32,7 @@ from tfc_jax.engine import PackEngine
 from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
+from tfc_jax.lock import LockLost
 from tfc_jax.pack import ProgramPlan
 from tfc_jax.program import Program
 from tfc_jax.record import Record
@@ -251,6 +252,8 @@ def serve(
     try:
         finish_ahead(task)
         finished = train_pack(task, report, should_stop)
+    except LockLost:  # nothing more may be written here
+        raise
     except Fenced as error:  # the pack is another's now: its rows are not ours to change
         report(failure(task, error))
     except Exception as error:

@@ -101,7 +101,7 @@ def test_a_launch_that_waited_cuts_what_is_missing_then(
     original = lock.sole_writer
 
     @contextmanager
-    def late(folder: Folder) -> Iterator[int]:
+    def late(folder: Folder) -> Iterator[lock.Lock]:
         with monkeypatch.context() as patch:
             patch.setattr(launch, "sole_writer", original)
             train(sweep, folder.root, width=2)

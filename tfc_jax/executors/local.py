@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from tfc_jax.devices import Devices
 from tfc_jax.executors.waiting import Waiting
+from tfc_jax.lock import Lock
 from tfc_jax.store import mark_failed
 from tfc_jax.task import PREPARE, Task
 
@@ -44,14 +45,14 @@ class Settings:
       n_workers: processes, at least 1.
       environment: variables for the workers besides the device's own.
       diagnostics: file that takes what the workers and XLA print.
-      keep_open: descriptors that workers inherit, such as the lock of the results folder.
+      lock: of the results folder; workers inherit it.
     """
 
     devices: Devices
     n_workers: int
     environment: dict[str, str]
     diagnostics: IO[str]
-    keep_open: tuple[int, ...] = ()
+    lock: Lock | None = None
 
 
 def execute(
@@ -115,12 +116,13 @@ class _Pool:
     events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
 
     def start(self, environment: dict[str, str]) -> None:
+        lock = self.settings.lock
         process = subprocess.Popen(
             [sys.executable, "-m", "tfc_jax.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.settings.diagnostics,
-            pass_fds=self.settings.keep_open,
+            pass_fds=[lock.descriptor] if lock else [],
             text=True,
             env=os.environ | environment | self.settings.environment,
             start_new_session=True,  # Ctrl-C reaches the launcher alone
@@ -173,6 +175,8 @@ class _Pool:
         if worker.task is None:
             return
         error = f"its worker process ended with {_ending(code)}"
+        if self.settings.lock is not None:
+            self.settings.lock.check()
         try:
             mark_failed(worker.task)
         except OSError as second:  # a full disk, say: the first error must still be told
