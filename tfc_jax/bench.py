@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
-from tfc_jax import candidates, choices, tuning
+from tfc_jax import candidates, choices, signals, tuning
 from tfc_jax.candidates import Candidate
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
@@ -147,15 +147,16 @@ def _answers(
 ) -> Iterator[dict[str, Any]]:
     """Yields what a measuring process answers; leaves no process behind."""
     with tempfile.TemporaryFile("w+") as diagnostics:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tfc_jax.rates"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=diagnostics,
-            text=True,
-            env=os.environ | environment,
-            start_new_session=True,  # Ctrl-C reaches this process alone
-        )
+        with signals.kept_from_children():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tfc_jax.rates"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=diagnostics,
+                text=True,
+                env=os.environ | environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone
+            )
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tfc_jax import process, signals
 from tfc_jax.console import (
     SOME_FAILED,
     Commands,
@@ -20,6 +21,7 @@ from tfc_jax.console import (
 )
 from tfc_jax.flags import (
     AsJson,
+    CompileMinutes,
     Deterministic,
     Executor,
     Filter,
@@ -36,6 +38,7 @@ from tfc_jax.flags import (
     Verbose,
     Width,
     Workers,
+    compile_minutes_of,
     load_all,
     options_of,
     with_folders,
@@ -123,6 +126,7 @@ def run(
     commit_seconds: Annotated[
         float, typer.Option(min=0, help="How old results may grow before they are committed.")
     ] = 30.0,
+    compile_minutes: CompileMinutes = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast/--keep-going", help="Stop at the first failed pack.")
     ] = False,
@@ -134,6 +138,7 @@ def run(
     """Train what is missing: resumes what is unfinished, skips what is done."""
     loaded = with_folders(load_all(sweeps, set_, filter_, limit), out)
     options = options_of(pack_width, schedule, max_memory, workers)
+    minutes = compile_minutes_of(compile_minutes, workers)
     from tfc_jax.commands import show_plan, train
 
     if dry_run:
@@ -144,6 +149,7 @@ def run(
         options,
         deterministic=deterministic,
         commit_seconds=commit_seconds,
+        compile_minutes=minutes,
         fail_fast=fail_fast,
         fresh=fresh,
         given={"set": set_, "filter": filter_, "limit": limit},
@@ -153,11 +159,17 @@ def run(
 
 @app.command()
 @reports_errors
-def retry(results: ResultsPath, workers: Workers = None, quiet: Quiet = False) -> None:
+def retry(
+    results: ResultsPath,
+    workers: Workers = None,
+    compile_minutes: CompileMinutes = None,
+    quiet: Quiet = False,
+) -> None:
     """Train failed packs again, from their last commit."""
+    minutes = compile_minutes_of(compile_minutes, workers)
     from tfc_jax.commands import train_again
 
-    train_again(results, workers, quiet=quiet)
+    train_again(results, workers, minutes, quiet=quiet)
 
 
 @app.command()
@@ -241,7 +253,8 @@ def replay(results: ResultsPath, run_id: RunId) -> None:
     from tfc_jax.layout import Folder
     from tfc_jax.replay import replay as train_again
 
-    outcome = train_again(Folder(results), run_id, devices.find())
+    with signals.raised():
+        outcome = train_again(Folder(results), run_id, devices.find())
     echo(outcome.as_text(run_id))
     if outcome.differing:
         raise typer.Exit(SOME_FAILED)
@@ -328,9 +341,10 @@ def bench(
     options = options_of(pack_width, schedule, max_memory, workers)
     from tfc_jax.commands import compare
 
-    compare(
-        loaded, options, seconds, schedules=schedules, store=store, as_json=as_json, quiet=quiet
-    )
+    with signals.raised():
+        compare(
+            loaded, options, seconds, schedules=schedules, store=store, as_json=as_json, quiet=quiet
+        )
 
 
 @data_app.command()
@@ -341,18 +355,20 @@ def prepare(
     """Download and prepare a data set, once; needs the network and TensorFlow (extra `data`)."""
     from tfc_jax import data
 
-    data.prepare(name)
+    with signals.raised():  # TensorFlow runs beside
+        data.prepare(name)
     echo(f"{name}: ready")
 
 
 def main() -> None:
-    """Entry point of the `tfc` command."""
+    """Runs the command that the arguments of the process name."""
     tell_warnings()
-    try:
-        app()
-    except Exception:  # a fault of ours; what it quotes is shown as safely as everything else
-        echo(traceback.format_exc(), err=True)
-        raise SystemExit(1) from None
+    with process.of_a_command():
+        try:
+            app()
+        except Exception:  # a fault of ours; what it quotes is shown as safely as everything else
+            echo(traceback.format_exc(), err=True)
+            raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -1,27 +1,30 @@
 """What the longer commands do with their sweeps and options, and what they print."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TextIO, cast
 
 import typer
 
 from tfc_jax import bench, bench_report, choices, devices, estimate, fsck, manifest
 from tfc_jax.config import Sweep
 from tfc_jax.console import (
-    INTERRUPTED,
     SOME_FAILED,
     echo,
     echo_json,
     interruptible,
     print_table,
+    tell,
 )
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options, prepare_process
-from tfc_jax.progress import Display
+from tfc_jax.progress import Display, Forgiving
+from tfc_jax.signals import INTERRUPTED
 from tfc_jax.terminal import Terminal
 from tfc_jax.wording import counted
 
@@ -63,14 +66,23 @@ def train(
     with interruptible() as interrupt:
         for sweep, folder in sweeps:
             if folder.schedules.exists() and not options.fresh and not quiet:
-                echo(choices.origin(folder, found.platform, options.choice), err=True)
-            with Display(Terminal(stderr=True), quiet, verbose) as display:
+                tell(choices.origin(folder, found.platform, options.choice), err=True)
+            with Display(_console(), quiet, verbose) as display:
                 counts = launch(sweep, folder, options, found, display, interrupt)
             code = max(code, _told(counts, folder))
-            if interrupt.level:
-                stopped_by_failure = options.fail_fast and counts["failed"]
-                raise typer.Exit(SOME_FAILED if stopped_by_failure else INTERRUPTED)
+            if options.fail_fast and counts["failed"]:
+                raise typer.Exit(SOME_FAILED)
+            if interrupt.level and (_is_unfinished(counts) or folder != sweeps[-1][1]):
+                raise typer.Exit(INTERRUPTED)
     raise typer.Exit(code)
+
+
+def _console() -> Terminal:
+    return Terminal(file=cast(TextIO, Forgiving(sys.stderr)))
+
+
+def _is_unfinished(counts: Counter[str]) -> bool:
+    return bool(counts["running"] + counts["pending"])
 
 
 def _told(counts: Counter[str], folder: Folder) -> int:
@@ -79,10 +91,10 @@ def _told(counts: Counter[str], folder: Folder) -> int:
     summary = ", ".join(
         f"{counts[name]} {names.get(name, name)}" for name in STATUSES if counts[name]
     )
-    echo(f"{folder.root}: {summary}")
+    tell(f"{folder.root}: {summary}")
     if not counts["failed"]:
         return 0
-    echo(
+    tell(
         f"{folder.root}/workers.log says more. Try the failed packs again with: "
         f"tfc retry {folder.root}",
         err=True,
@@ -90,7 +102,7 @@ def _told(counts: Counter[str], folder: Folder) -> int:
     return SOME_FAILED
 
 
-def train_again(results: Path, workers: int | None, *, quiet: bool) -> None:
+def train_again(results: Path, workers: int | None, compile_minutes: float, *, quiet: bool) -> None:
     """Trains what failed, with the sweep and the flags of the last launch."""
     folder = Folder(results)
     sweep = manifest.launched_sweep(folder)
@@ -100,6 +112,7 @@ def train_again(results: Path, workers: int | None, *, quiet: bool) -> None:
     options = Options(
         workers=workers,
         retry=True,
+        compile_minutes=compile_minutes,
         max_memory=flags["max_memory"],
         deterministic=flags["deterministic"],
         given={name: flags[name] for name in ("set", "filter", "limit")},

@@ -6,7 +6,9 @@ text, their control characters as visible escapes.
 
 import functools
 import logging
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -15,13 +17,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from tfc_jax import signals
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.escapes import visible, visible_lines
+from tfc_jax.process import drop_output
+from tfc_jax.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from tfc_jax.executors.local import Interrupt
 
-SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+SOME_FAILED, BAD_INPUT = 1, 2
+NOBODY_READS = 141  # as of any command whose reader left, such as `head`
 PIPED_WIDTH = 200
 LONGEST_CELL = 1000
 _UsageError: Any = typer.BadParameter.__base__  # typer brings click, under a name of its own
@@ -78,6 +84,8 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # now, while what goes wrong can be told
         except InputError as error:
             for message in error.messages:
                 echo(visible(message), err=True)
@@ -87,28 +95,47 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(SOME_FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            drop_output()
+            raise typer.Exit(NOBODY_READS) from None
+        except OSError as error:
+            drop_output()
+            echo(visible(f"{error.filename or 'output'}: {error.strerror or error}."), err=True)
+            raise typer.Exit(BAD_INPUT) from None
 
     return wrapped
 
 
+def tell(line: str, *, err: bool = False) -> None:
+    """Prints a line that is good to know; that nobody can read it changes nothing."""
+    try:
+        echo(line, err=err)
+    except OSError:
+        if not err:
+            drop_output()
+
+
 @contextmanager
 def interruptible() -> "Iterator[Interrupt]":
-    """Ctrl-C or SIGTERM once ends after the running chunk; twice, now."""
+    """A signal once ends after the running chunk; twice, now.
+
+    Closing a terminal sends several, so SIGHUP never counts as the second.
+    """
     from tfc_jax.executors.local import Interrupt
 
     interrupt = Interrupt()
 
-    def raise_level(*_: object) -> None:
+    def raise_level(number: int, _: object) -> None:
+        if number == signal.SIGHUP and interrupt.level:
+            return
         interrupt.level += 1
         word = "after the running chunk (again: now)" if interrupt.level == 1 else "now"
-        echo(f"\nStopping {word}. `tfc run` goes on from here.", err=True)
+        signals.say(f"Stopping {word}. `tfc run` goes on from here.")
+        if interrupt.level > (2 if interrupt.attended else 1):
+            os._exit(INTERRUPTED)
 
-    before = {s: signal.signal(s, raise_level) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals.handled(raise_level):
         yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def refuse(message: str) -> NoReturn:

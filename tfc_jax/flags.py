@@ -45,6 +45,13 @@ MaxMemory = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes; default one per device; 0: in this one.")
 ]
+CompileMinutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="How long a worker process may compile before it counts as hung; default 30; 0: ever.",
+    ),
+]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also every event, as JSON.")]
@@ -85,6 +92,18 @@ def options_of(
         schedule=schedule.value if schedule else None,
         max_memory=max_memory * 2**30 if max_memory else None,
     )
+
+
+def compile_minutes_of(given: float | None, workers: int | None) -> float:
+    """Returns how long a worker process may compile."""
+    from tfc_jax.options import COMPILE_MINUTES
+
+    if given is not None and workers == 0:
+        refuse(
+            "--compile-minutes: it has no effect with --workers 0, where nobody watches. Leave one "
+            "of them out."
+        )
+    return COMPILE_MINUTES if given is None else given
 
 
 def with_folders(sweeps: "list[Sweep]", out: Path | None) -> "list[tuple[Sweep, Folder]]":

@@ -175,7 +175,7 @@ def _execute(
     work = prices(lambda pack: pack.flops(sweep.record, sweep.steps), planned.unfinished)
     ranked = sorted(zip(work, planned.unfinished, strict=True), key=lambda pair: -pair[0])
     tasks = [Task.of(pack, sweep, out, options.commit_seconds) for _, pack in ranked]
-    if not tasks:
+    if not tasks or interrupt.level:
         return
 
     def watch(event: dict[str, Any]) -> None:
@@ -190,7 +190,8 @@ def _execute(
     with _diagnostics(folder) as diagnostics:
         n_workers = options.workers or len(found.ids)
         extra = worker_settings(options)
-        settings = local.Settings(found, n_workers, extra, diagnostics, lock)
+        limit = options.compile_minutes * 60 or None
+        settings = local.Settings(found, n_workers, extra, diagnostics, lock, limit)
         local.execute(tasks, settings, watch, interrupt)
 
 

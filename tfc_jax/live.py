@@ -1,10 +1,8 @@
 """The status of a sweep on a terminal, refreshed: `tfc status --watch`."""
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tfc_jax import signals
 from tfc_jax.errors import InputError
 from tfc_jax.escapes import visible
 from tfc_jax.layout import Folder
@@ -194,11 +193,11 @@ def watch(folder: Folder, console: Console, sleep: Callable[[float], None] = tim
 
     Raises:
       InputError: there are no results at the start, or none that can be read.
-      KeyboardInterrupt: Ctrl-C or SIGTERM; the terminal is as before, with the last state on it.
+      KeyboardInterrupt: a signal that ends; the terminal is as before, with the last state on it.
     """
     reader = Reader(folder)
     state, note = _first(reader, folder), ""
-    with _terminated_as_interrupted():
+    with signals.raised():
         if not console.is_terminal:
             _print_lines(reader, state, console, sleep)
             return
@@ -246,13 +245,3 @@ def _again(reader: Reader, last: Status) -> tuple[Status, str]:
 
 def _sentence(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the view as Ctrl-C does, so that the terminal is put back."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

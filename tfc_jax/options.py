@@ -12,6 +12,8 @@ from tfc_jax.executors import local
 from tfc_jax.task import COMMIT_SECONDS
 from tfc_jax.timetable import Schedule
 
+COMPILE_MINUTES = 30.0
+
 
 @dataclass(frozen=True)
 class Options:
@@ -27,6 +29,8 @@ class Options:
       fresh: delete stored results first.
       retry: also take packs that failed before.
       commit_seconds: how old results may grow before they are committed.
+      compile_minutes: how long a worker may take to begin, load its data and compile, each, before
+        it counts as hung; 0 means for ever. Without worker processes nobody watches.
       given: what the user gave to select runs: `set`, `filter`, `limit`; stored in the manifest.
     """
 
@@ -39,6 +43,7 @@ class Options:
     fresh: bool = False
     retry: bool = False
     commit_seconds: float = COMMIT_SECONDS
+    compile_minutes: float = COMPILE_MINUTES
     given: Mapping[str, Any] | None = None
 
     @property

@@ -1,9 +1,11 @@
 """What the user sees while a sweep trains: one line per pack."""
 
+import io
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -21,10 +23,10 @@ class _Line:
     """Progress of one pack in this launch."""
 
     pack: Pack
-    began: float  # when its rate begins: after the first chunk, which compiles
+    began: float  # when its rate begins: after the first chunk
     first_step: int
     step: int
-    is_compiled: bool = False
+    is_trained: bool = False  # whether it has a chunk
     task: TaskID | None = None
     printed: float = 0.0
 
@@ -80,20 +82,31 @@ class Display:
         packs = counted(len(todo), "pack")
         self._say(f"{name}: {counted(runs, 'run')} in {packs} to train{tail}")
 
+    def _on_compiling(self, event: dict[str, Any]) -> None:
+        self._open(event["pack"], "compiling")
+
+    def _on_compiled(self, event: dict[str, Any]) -> None:
+        self._open(event["pack"], "starting")
+
     def _on_started(self, event: dict[str, Any]) -> None:
+        line = self._open(event["pack"], "starting")
+        line.began, line.step, line.first_step = time.monotonic(), event["step"], event["step"]
+
+    def _open(self, pack_id: str, rest: str) -> _Line:
+        """Returns the line of a pack, a new one if it has none, and says what the pack does."""
         assert self._plan is not None
-        pack = self._packs[event["pack"]]
-        line = _Line(pack, time.monotonic(), event["step"], event["step"])
-        line.task = self._live.add_task(
-            _title(pack), total=self._plan.sweep.steps, rest="compiling"
-        )
-        self._lines[pack.id] = line
+        pack, steps = self._packs[pack_id], self._plan.sweep.steps
+        line = self._lines.setdefault(pack_id, _Line(pack, time.monotonic(), 0, 0))
+        if line.task is None:
+            line.task = self._live.add_task(_title(pack), total=steps, rest=rest)
+        self._live.update(line.task, rest=rest)
+        return line
 
     def _on_step(self, event: dict[str, Any]) -> None:
         line = self._lines[event["pack"]]
         line.step = event["step"]
-        if not line.is_compiled:
-            line.is_compiled, line.began, line.first_step = True, time.monotonic(), line.step
+        if not line.is_trained:
+            line.is_trained, line.began, line.first_step = True, time.monotonic(), line.step
         assert self._plan is not None
         assert line.task is not None
         self._live.update(line.task, completed=line.step, rest=self._rest(line))
@@ -136,6 +149,44 @@ class Display:
     def _say(self, text: str, *, is_error: bool = False) -> None:
         if is_error or not self._quiet:
             self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class Forgiving(io.TextIOBase):
+    """A stream that may be closed from the other side, as a terminal or a pipe, at any time.
+
+    What cannot be written is dropped: a launch goes on when nobody watches it any more.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes what can be written."""
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is left, if it can be."""
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor, from which the size of a terminal is asked."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream: not every one can show all characters."""
+        return getattr(self._stream, "encoding", "utf-8")
 
 
 def _title(pack: Pack) -> str:

@@ -22,3 +22,7 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(visible_lines(text), style)
+
+    def on_broken_pipe(self) -> None:
+        """Its reader has left; rich would end with the exit code of failed runs."""
+        raise BrokenPipeError

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfc_jax import data, files, timetable
+from tfc_jax import data, files, signals, timetable
 from tfc_jax.ahead import Ahead
 from tfc_jax.carry import from_arrays
 from tfc_jax.committer import Committer, Report
@@ -55,6 +55,9 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
       should_stop: polled once per chunk.
     """
     engine, facts = prepare(task)
+    report({"event": "compiling", "pack": task.pack})
+    engine.compile()
+    report({"event": "compiled", "pack": task.pack})
     folder = Folder(Path(task.out))
     facts |= _trained_by(facts, stored_facts(folder, task.pack))
     store = PackStore(folder, task.pack, task.runs, task.record, facts)
@@ -202,14 +205,17 @@ def main() -> None:
     events = os.fdopen(os.dup(1), "w")  # libraries that print must not garble the events
     os.dup2(2, 1)
     settle()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    signals.handle(signal.SIG_IGN)  # the launcher decides what they mean
     stop = threading.Event()
     tasks: queue.Queue[str] = queue.Queue()
     ahead = Ahead(lambda task: prepare(task)[0].compile())
 
     def report(event: dict[str, Any]) -> None:
-        events.write(json.dumps(event) + "\n")
-        events.flush()
+        try:
+            events.write(json.dumps(event) + "\n")
+            events.flush()
+        except BrokenPipeError:  # the launcher was killed, which is no fault of the pack
+            os._exit(0)
 
     def listen() -> None:
         for line in sys.stdin:

@@ -53,7 +53,7 @@ def test_a_log_that_is_cut_anywhere_or_full_of_nonsense_is_read_as_far_as_it_goe
 def test_the_log_tells_what_happened(finished: Path) -> None:
     events = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events if event["event"] != "step"]
-    pack = ("started", "finished")
+    pack = ("compiling", "compiled", "started", "finished")
     assert kinds == ["launched", *pack, *pack, "ended"]
     assert [event["time"] for event in events] == sorted(event["time"] for event in events)
 

@@ -11,19 +11,24 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from tfc_jax.devices import Devices
+from tfc_jax.errors import InputError
 from tfc_jax.executors.waiting import Waiting
 from tfc_jax.lock import Lock
+from tfc_jax.signals import kept_from_children
 from tfc_jax.store import mark_failed
 from tfc_jax.task import PREPARE, Task
 
 OnEvent = Callable[[dict[str, Any]], None]
 POLL_SECONDS = 0.2
+HANGS = 2  # a program that hung so often in a row is tried no more in this launch
 # Where workers compile the next program while they train. Not on a CPU: a worker has one core, on
 # which a thread that compiles only takes from training what it saves later.
 COMPILES_AHEAD = frozenset({"gpu", "tpu"})
@@ -31,9 +36,15 @@ COMPILES_AHEAD = frozenset({"gpu", "tpu"})
 
 @dataclass
 class Interrupt:
-    """How urgently the user wants to stop: 0 go on, 1 after the running chunks, 2 now."""
+    """How urgently the user wants to stop.
+
+    Attributes:
+      level: 0 go on, 1 after the running chunks, 2 now.
+      attended: whether worker processes run, which are stopped when the level says so.
+    """
 
     level: int = 0
+    attended: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Settings:
       environment: variables for the workers besides the device's own.
       diagnostics: file that takes what the workers and XLA print.
       lock: of the results folder; workers inherit it.
+      compile_seconds: how long a worker may take to begin and load its data, and then to compile;
+        None means for ever.
     """
 
     devices: Devices
@@ -53,6 +66,7 @@ class Settings:
     environment: dict[str, str]
     diagnostics: IO[str]
     lock: Lock | None = None
+    compile_seconds: float | None = None
 
 
 def execute(
@@ -67,12 +81,14 @@ def execute(
     """
     pool = _Pool(Waiting(tasks), settings, on_event, interrupt)
     devices = settings.devices
+    interrupt.attended = True
     try:
         for index in range(min(settings.n_workers, len(tasks))):
             pool.start(worker_environment(devices.platform, devices.ids[index % len(devices.ids)]))
         pool.serve()
     finally:
         pool.end()
+        interrupt.attended = False
 
 
 def worker_environment(platform: str, device: int | str) -> dict[str, str]:
@@ -97,6 +113,13 @@ class _Worker:
     program: str = ""
     foretold: str = ""  # program that it was told to prepare
     stopping: bool = False
+    doing: str = "starting"
+    silent_s: float | None = None  # how long we wait for it to have compiled; None if it has
+    verdict: str = ""  # why it was killed
+
+    def does(self, doing: str) -> None:
+        """It takes up something that may hang."""
+        self.doing, self.silent_s = doing, 0.0
 
     def send(self, line: str) -> None:
         """A worker that is gone is noticed by the end of its output, not here."""
@@ -114,28 +137,41 @@ class _Pool:
     interrupt: Interrupt
     workers: list[_Worker] = field(default_factory=list)
     events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
+    hangs: Counter[str] = field(default_factory=Counter)  # by program, since it last compiled
+    watched: float = field(default_factory=time.monotonic)  # when it was last looked for them
 
     def start(self, environment: dict[str, str]) -> None:
-        lock = self.settings.lock
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tfc_jax.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.settings.diagnostics,
-            pass_fds=[lock.descriptor] if lock else [],
-            text=True,
-            env=os.environ | environment | self.settings.environment,
-            start_new_session=True,  # Ctrl-C reaches the launcher alone
-        )
-        worker = _Worker(process, environment)
+        worker = _Worker(self._process(environment), environment)
         self.workers.append(worker)
         threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
         self._give_task(worker)
+
+    def _process(self, environment: dict[str, str]) -> subprocess.Popen[str]:
+        lock = self.settings.lock
+        try:
+            with kept_from_children():
+                return subprocess.Popen(
+                    [sys.executable, "-m", "tfc_jax.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self.settings.diagnostics,
+                    pass_fds=[lock.descriptor] if lock else [],
+                    text=True,
+                    errors="replace",  # one that dies may leave anything
+                    env=os.environ | environment | self.settings.environment,
+                    start_new_session=True,  # Ctrl-C reaches the launcher alone
+                )
+        except OSError as error:
+            raise InputError(
+                f"A worker process could not be started ({error.strerror}). Give fewer --workers, "
+                f"or free memory; `tfc run` goes on from the last commit."
+            ) from error
 
     def serve(self) -> None:
         while any(worker.task for worker in self.workers):
             for worker, event in self._arrived():
                 self._handle(worker, event)
+            self._watch()
             if self.interrupt.level >= 1:
                 self._ask_to_stop()
             if self.interrupt.level >= 2:
@@ -162,11 +198,43 @@ class _Pool:
         if event is None:
             self._bury(worker)
             return
+        if event["event"] == "compiling":
+            worker.does("compiling")
+        elif event["event"] == "compiled":
+            worker.silent_s = None
+            self.hangs.pop(worker.program, None)
         self.on_event(event)
         if event["event"] in ("finished", "stopped", "failed"):
             self._give_task(worker)
         elif event["event"] == "step":  # its own program is compiled: no more is in its way
             self._foretell(worker)
+
+    def _watch(self) -> None:
+        """Kills workers that hang; never one that trains, however slow.
+
+        Only time counts in which this process ran: it may have been stopped for hours, and then
+        finds all at once what its workers have reported meanwhile.
+        """
+        now = time.monotonic()
+        passed, self.watched = min(now - self.watched, 2 * POLL_SECONDS), now
+        limit = self.settings.compile_seconds
+        for worker in self.workers:
+            if worker.silent_s is None or limit is None:
+                continue
+            worker.silent_s += passed
+            if worker.silent_s > limit and self.events.empty():
+                self._give_up(worker, limit)
+
+    def _give_up(self, worker: _Worker, limit: float) -> None:
+        """The end of its output tells that it is dead."""
+        assert worker.task is not None
+        worker.silent_s = None
+        worker.verdict = (
+            f"program {_name(worker.task)} was still {worker.doing} after {limit / 60:g} minutes, "
+            f"so its worker was ended. Allow more with `tfc retry --compile-minutes`"
+        )
+        self.hangs[worker.program] += 1
+        worker.process.kill()
 
     def _bury(self, worker: _Worker) -> None:
         """A worker died with a pack in hand: the pack failed, another worker goes on."""
@@ -174,22 +242,28 @@ class _Pool:
         self.workers.remove(worker)
         if worker.task is None:
             return
-        error = f"its worker process ended with {_ending(code)}"
+        self._fail(worker.task, worker.verdict or f"its worker process ended with {_ending(code)}")
+        if worker.verdict and self.hangs[worker.program] >= HANGS:
+            for task in self.tasks.drop(worker.program):
+                self._fail(task, f"not tried: {worker.verdict}")
+        if self.tasks and not self.interrupt.level:
+            self.start(worker.environment)
+
+    def _fail(self, task: Task, error: str) -> None:
         if self.settings.lock is not None:
             self.settings.lock.check()
         try:
-            mark_failed(worker.task)
+            mark_failed(task)
         except OSError as second:  # a full disk, say: the first error must still be told
             error += f", and this could not be stored ({second})"
-        self.on_event({"event": "failed", "pack": worker.task.pack, "error": error})
-        if self.tasks and not self.interrupt.level:
-            self.start(worker.environment)
+        self.on_event({"event": "failed", "pack": task.pack, "error": error})
 
     def _give_task(self, worker: _Worker) -> None:
         program = worker.foretold or worker.program
         worker.task = None if self.interrupt.level else self.tasks.take(program)
         if worker.task is not None:
             worker.program, worker.foretold = worker.task.program, ""
+            worker.does("starting")
             worker.send(worker.task.to_json())
 
     def _foretell(self, worker: _Worker) -> None:
@@ -203,10 +277,14 @@ class _Pool:
             worker.send(PREPARE + task.to_json())
 
     def _ask_to_stop(self) -> None:
+        """Workers end after their running chunk; those that have none yet, now."""
         for worker in self.workers:
             if not worker.stopping:
                 worker.stopping = True
                 worker.send("stop")
+            if worker.task is not None and worker.silent_s is not None:
+                worker.task = None
+                worker.process.kill()
 
     def _listen(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
@@ -217,6 +295,13 @@ class _Pool:
         self.events.put((worker, None))
 
 
+def _name(task: Task) -> str:
+    """Returns a program by its id and what it is."""
+    run = task.runs[0]
+    return f"{task.program} ({run.dataset} {run.architecture}, depth {run.depth})"
+
+
 def _ending(code: int) -> str:
     """Returns how a process ended, in words."""
-    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"exit code {code}" if code >= 0 else f"signal {names.get(-code, -code)}"

@@ -53,6 +53,12 @@ class Waiting:
         """Others begin this program only when there is no other to begin."""
         self._taken.add(program)
 
+    def drop(self, program: str) -> list[Task]:
+        """Returns all that wait of a program which somebody has begun; they wait no more."""
+        dropped = list(self._of_program[program])
+        self._of_program[program].clear()
+        return dropped
+
     def _first_new(self) -> Task | None:
         """Nothing of a program that nobody took is gone."""
         while self._new and self._new[0] in self._taken:

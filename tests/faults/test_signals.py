@@ -1,0 +1,163 @@
+"""Signals that end a launch, at any time: it says so, ends with 130, and can be gone on with."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Tally, Tries
+from tests.faults.launches import (
+    LONG,
+    children,
+    ended,
+    finish,
+    judge,
+    own_cache,
+    printed,
+    run,
+    until_dead,
+)
+from tests.sweeps import make_sweep, train
+from tfc_jax.config import Sweep
+
+pytestmark = pytest.mark.slow
+TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+PROCESSES = ("--workers", 1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with own_cache(tmp_path_factory.mktemp("cache")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    assert train(sweep, out) == {"done": 6}
+    return out
+
+
+@pytest.fixture(scope="module")
+def seconds(
+    tmp_path_factory: pytest.TempPathFactory, cache: None, sweep: Sweep, reference: Path
+) -> float:
+    """How long an undisturbed launch takes, from its first line to its end."""
+    for name in ("first", "second"):  # the first one starts the server
+        began = time.monotonic()
+        assert ended(run(sweep.path, tmp_path_factory.mktemp(name) / "out", *PROCESSES)) == 0
+    return time.monotonic() - began
+
+
+def signalled(
+    sweep: Sweep, out: Path, numbers: Sequence[int], delay_s: float, flags: Sequence[object]
+) -> tuple[int, str, list[int]]:
+    """Launches and sends signals; returns the exit code, what was said, and workers that live."""
+    process = run(sweep.path, out, *flags)
+    assert process.pid is not None
+    time.sleep(delay_s)
+    workers = children(process.pid)
+    for number in numbers:
+        os.kill(process.pid, number)
+        time.sleep(0.02)  # two at once would be one
+    code = ended(process)
+    until_dead(workers)
+    return code, printed(out), [pid for pid in workers if not until_dead([pid])]
+
+
+def is_told(code: int, said: str) -> bool:
+    """Whether a launch that was stopped says so in one line; one that was done does not fail."""
+    lines = [line for line in said.splitlines() if line.startswith("Stop")]
+    return len(lines) == 1 if code == 130 else code == 0
+
+
+@pytest.mark.parametrize("number", [TERM, INT, HUP], ids=["SIGTERM", "Ctrl-C", "SIGHUP"])
+def test_one_signal_at_any_time(
+    tmp_path: Path,
+    sweep: Sweep,
+    reference: Path,
+    seconds: float,
+    tries: Tries,
+    tally: Tally,
+    number: int,
+) -> None:
+    draws, codes = random.Random(number), []
+    for index in range(tries(10 if number == TERM else 5, 50)):
+        out = tmp_path / str(index)
+        delay_s = draws.uniform(0, seconds)
+        flags = PROCESSES if draws.random() < 0.7 else ("--workers", 0)
+        code, said, left = signalled(sweep, out, [number], delay_s, flags)
+        codes.append(code)
+        tally.wrong += not is_told(code, said) or bool(left) or not finish(sweep, out)
+        judge(tally, out, reference, text=said)
+    assert not tally.bad
+    assert codes.count(130) >= len(codes) / 2
+
+
+def test_ctrl_c_twice_at_any_time(
+    tmp_path: Path, sweep: Sweep, reference: Path, seconds: float, tries: Tries, tally: Tally
+) -> None:
+    draws, codes = random.Random(2), []
+    for index in range(tries(6, 50)):
+        out = tmp_path / str(index)
+        delay_s = draws.uniform(0, seconds)
+        flags = PROCESSES if draws.random() < 0.7 else ("--workers", 0)
+        code, said, left = signalled(sweep, out, [INT, INT], delay_s, flags)
+        codes.append(code)
+        tally.wrong += code not in (0, 130) or bool(left) or not finish(sweep, out)
+        judge(tally, out, reference, text=said)
+    assert not tally.bad
+    assert codes.count(130) >= len(codes) / 2
+
+
+@pytest.mark.parametrize("number", [TERM, INT, HUP], ids=["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_to_every_process_of_a_job(
+    tmp_path: Path,
+    sweep: Sweep,
+    reference: Path,
+    seconds: float,
+    tries: Tries,
+    tally: Tally,
+    number: int,
+) -> None:
+    """As schedulers and service managers send it: the workers may get theirs first, or alone."""
+    draws = random.Random(number)
+    for index in range(tries(2, 25)):
+        out = tmp_path / str(index)
+        process = run(sweep.path, out, *PROCESSES)
+        assert process.pid is not None
+        while not children(process.pid):
+            time.sleep(0.001)
+        time.sleep(draws.uniform(0, 0.6 * seconds))
+        workers = children(process.pid)
+        for pid in workers:
+            os.kill(pid, number)
+        if index % 4:
+            os.killpg(process.pid, number)
+        code, said = ended(process), printed(out)
+        tally.wrong += (not is_told(code, said) if index % 4 else code != 0) or "FAILED" in said
+        tally.wrong += not until_dead(workers) or not finish(sweep, out)
+        judge(tally, out, reference, text=said)
+    assert not tally.bad
+
+
+def test_a_hangup_that_nohup_has_set_aside(
+    tmp_path: Path, sweep: Sweep, cache: None, tally: Tally
+) -> None:
+    process = run(sweep.path, tmp_path / "out", *PROCESSES, nohup=True)
+    assert process.pid is not None
+    while not children(process.pid):
+        time.sleep(0.001)
+    os.kill(process.pid, HUP)
+    tally.tried += 1
+    tally.wrong += ended(process) != 0 or "Stop" in printed(tmp_path / "out")
+    assert not tally.bad
