@@ -26,6 +26,7 @@ from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.results import open_results
 from tfc_jax.sampling import Data, batch_indices
+from tfc_jax.slices import Slices, _concatenated, fitting
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Carry, Trainer
 
@@ -79,7 +80,7 @@ def pack(schedule: Schedule, *runs: Run) -> PackEngine:
     return PackEngine(program(schedule), RECORD, runs, LANES, data())
 
 
-def train(engine: PackEngine, start: int = 0, carry: Carry | None = None, cut: int = 0) -> Trained:
+def train(engine: Any, start: int = 0, carry: Any = None, cut: int = 0) -> Trained:
     """Trains to the last step; with `cut`, in two calls."""
     chunks: list[Chunk] = []
     carry = engine.init() if carry is None else carry
@@ -278,3 +279,31 @@ def test_a_sweep_of_all_arms_trains_end_to_end_in_packs_of_any_width(tmp_path: P
     # Other directions, as much energy: |W|^2 is a sum of 256 squares in float32.
     shorter = by_arm["sham"] / by_arm["remove_common_direction"]
     assert np.allclose(shorter, 1, rtol=256 * np.finfo(np.float32).eps)
+
+
+@on_both
+def test_slices_of_a_pack_are_the_same_runs_as_packs_of_that_width(schedule: Schedule) -> None:
+    """Each arm cuts the chunks of the whole pack; a resume takes what stood in other lanes."""
+    arms = (*ARMS[:3], replace(ARMS[3], intervene_at=7))
+    narrow = replace(pack(schedule, *arms), width=3)
+    slices = fitting(narrow)
+    assert isinstance(slices, Slices)
+    whole = train(slices)
+    for lane, run in enumerate(arms):
+        alone = train(replace(narrow, runs=(run,)))
+        assert same_bits(whole.of_run(lane), alone.of_run(0))
+        assert same_bits(whole.state_of_run(lane), alone.state_of_run(0))
+    wide = train(pack(schedule, *arms), cut=20).states[20]
+    resumed = train(slices, 20, slices.restored(to_arrays(wide)))
+    from_slices = train(slices, 20, slices.restored(to_arrays(whole.states[20])))
+    # Rounding of 4 updates by two executables.
+    assert np.allclose(resumed.columns["loss"], from_slices.columns["loss"], rtol=1e-5)
+    back = pack(schedule, *arms).restored(to_arrays(whole.states[20]))
+    assert same_bits(jax.tree.map(lambda a: a[:4], back), whole.states[20])
+
+
+def test_layers_without_a_column_stay_masked_where_slices_are_joined() -> None:
+    halves = [np.ma.masked_equal(np.array([[0.0, first]]), 0) for first in (1.0, 2.0)]
+    joined = _concatenated(halves)
+    assert np.ma.getmaskarray(joined).tolist() == [[True, False]] * 2
+    assert not isinstance(_concatenated([np.ones(1), np.ones(2)]), np.ma.MaskedArray)

@@ -1,6 +1,6 @@
 """A pack on one device: dispatches chunks ahead of fetching them, and hands out host arrays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from jax import stages
 
 from tfc_jax import timetable
+from tfc_jax.carry import from_arrays, refilled
 from tfc_jax.chunk import Chunk
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import Run
@@ -24,7 +25,10 @@ from tfc_jax.train import Carry, Records
 
 @dataclass(frozen=True)
 class PackEngine:
-    """One pack of runs: `width` lanes, the first len(runs) of them real."""
+    """One pack of runs: `width` lanes, the first len(runs) of them real.
+
+    With fewer lanes than runs it only stands for its slices (slices.py).
+    """
 
     program: Program
     record: Record
@@ -35,6 +39,16 @@ class PackEngine:
     def init(self) -> Carry:
         """Returns the state of all lanes at step 0."""
         return self.program.init(self._n_lanes, self._hyper)
+
+    def restored(self, arrays: Mapping[str, np.ndarray]) -> Carry:
+        """Returns the state that a checkpoint holds, of a program of any width.
+
+        Raises:
+          ValueError: it is the state of another program.
+        """
+        lanes = refilled(arrays, len(self.runs), self.width)
+        carry: Carry = from_arrays(self._traced_init.out_info, lanes)
+        return carry
 
     def probe(self, carry: Carry) -> dict[str, np.ndarray] | None:
         """Returns the probe columns (R,) of a state; None when the sweep asks for no probe."""
@@ -61,8 +75,8 @@ class PackEngine:
           ends: steps before which a chunk has to end, besides where chunks end anyway.
         """
         pending: Callable[[], Chunk] | None = None
-        for span in timetable.spans(self.record, start, stop, self._cuts | ends):
-            if span.start in self._cuts:
+        for span in timetable.spans(self.record, start, stop, self.cuts | ends):
+            if span.start in self.cuts:
                 carry = self.program.intervene(
                     self._n_lanes, carry, self._hyper, self.data, jnp.int32(span.start)
                 )
@@ -101,7 +115,7 @@ class PackEngine:
         state = (self._n_lanes, self._traced_init.out_info, self._hyper, self.data)
         if self.program.probes:
             self.program.probe.lower(*state).compile()
-        if self._cuts:
+        if self.cuts:
             self.program.intervene.lower(*state, jnp.int32(0)).compile()
 
     def memory_bytes(self) -> int:
@@ -143,7 +157,7 @@ class PackEngine:
         return {name: _on_host(a, depth)[: len(self.runs)] for name, a in columns.items()}
 
     @property
-    def _cuts(self) -> set[int]:
+    def cuts(self) -> set[int]:
         """Steps before which a run of the pack has its intervention."""
         return {run.intervene_at for run in self.runs if run.intervene_at is not None}
 

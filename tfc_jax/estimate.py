@@ -101,8 +101,9 @@ def _disk_bytes(packs: Iterable[Pack], plan: Plan) -> float:
 
 def _measured_bytes(pack: Pack, plan: Plan) -> float:
     """XLA's count of what the compiled chunk holds at once: arguments, results, temporaries."""
+    from tfc_jax import slices
     from tfc_jax.task import Task
     from tfc_jax.worker import prepare
 
     engine, _ = prepare(Task.of(pack, plan.sweep, out=""))
-    return engine.memory_bytes()
+    return slices.fitting(engine).memory_bytes()

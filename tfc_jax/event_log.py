@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,14 @@ _FIELDS: dict[str, dict[str, type]] = {
 }
 
 logger = logging.getLogger(__name__)
+
+
+def events(folder: Folder) -> Iterator[dict[str, Any]]:
+    """Yields what the log of a results folder says, oldest first; lines cut short are left out."""
+    if not folder.log.exists():
+        return
+    with open(folder.log, "rb") as lines:
+        yield from filter(None, map(entry_of, lines))
 
 
 class EventLog:

@@ -98,6 +98,8 @@ class Launch:
                 self.first[event.pack] = event.step
             case "step":
                 self.newest[event.pack] = event.step
+            case "halved" if event.pack in self.newest:
+                self.newest[event.pack] = event.step  # it goes on from there
             case "finished":
                 self.finished.add(event.pack)
             case "failed":

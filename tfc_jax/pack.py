@@ -115,8 +115,8 @@ class Pack:
     """What one device trains in one compiled call, what is committed, what is resumed.
 
     Attributes:
-      runs: the real lanes, in order; lanes len(runs)..width-1 are padding.
-      width: lanes of the compiled program.
+      runs: in order; where they are fewer than lanes, the others are padding.
+      width: lanes of the compiled program; fewer than runs after the device ran out of memory.
       schedule: `lockstep` or `mapped`.
       steps_done: committed updates.
       failed: an earlier launch could not train it.
@@ -181,7 +181,7 @@ class Pack:
         """Parquet, the last checkpoint and the final weights."""
         values = values_stored(record, steps, self.program.network)
         slots = 2 + self.program.run.has_momentum + 2 * (self.program.run.optimizer == "adam")
-        states = self.width * self.program.sizes.n_params * slots
+        states = max(self.width, len(self.runs)) * self.program.sizes.n_params * slots
         return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
 
 

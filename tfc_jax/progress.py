@@ -102,6 +102,18 @@ class Display:
         self._live.update(line.task, rest=rest)
         return line
 
+    def _on_halved(self, event: dict[str, Any]) -> None:
+        """The device had no memory for a pack, which goes on with fewer lanes at a time."""
+        line = self._lines.get(event["pack"])
+        title = _title(line.pack) if line else f"pack {event['pack']}"
+        self._say(
+            f"{title}  out of device memory; goes on from step {event['step']} with a pack width "
+            f"of {event['width']}"
+        )
+        if line:
+            line.step = line.first_step = event["step"]
+            line.is_compiled = False
+
     def _on_step(self, event: dict[str, Any]) -> None:
         line = self._lines[event["pack"]]
         line.step = event["step"]

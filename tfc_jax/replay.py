@@ -1,7 +1,7 @@
 """Trains one run again, alone, and compares every stored value bit by bit."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from tfc_jax import store
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
+from tfc_jax.event_log import events
 from tfc_jax.executors import local
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
@@ -34,18 +35,26 @@ class Comparison:
       differing: how many of them differ in a bit; missing or extra rows count whole.
       largest: largest absolute difference among them.
       where: table and column of each difference, at most ten.
+      halved: for want of device memory the pack went on with another width in the middle of its
+        training, or was replayed with another; bits are promised for one pack width only.
     """
 
     values: int
     differing: int
     largest: float
     where: tuple[str, ...]
+    halved: bool = False
 
     def as_text(self, run_id: str) -> str:
         """One sentence, and where the differences are."""
         sentence = f"{run_id}: {self.differing} of {self.values:,} values differ in a bit"
         if self.differing:
             sentence += f" (by at most {self.largest:.3g}): {', '.join(self.where)}"
+        if self.differing and self.halved:
+            sentence += (
+                ". Bits may differ here: a device ran out of memory while this pack trained, which "
+                "went on with another pack width"
+            )
         return sentence
 
 
@@ -74,10 +83,11 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
             record=sweep.record,
             steps=pack.steps_done,
         )
-        _train(task, found)
+        was_halved = _train(task, found) or _was_halved(folder, pack)
         tables = list(result_columns(sweep.record))
         with reading(folder.root):
-            return _compare(Results(folder), Results(again), run_id, tables)
+            outcome = _compare(Results(folder), Results(again), run_id, tables)
+        return replace(outcome, halved=was_halved)
 
 
 def _pack_of(folder: Folder, run_id: str) -> StartedPack:
@@ -88,10 +98,21 @@ def _pack_of(folder: Folder, run_id: str) -> StartedPack:
     return pack
 
 
-def _train(task: Task, found: Devices) -> None:
+def _was_halved(folder: Folder, pack: StartedPack) -> bool:
+    """Whether a pack changed its width after its first steps, by the log."""
+    name = pack_id(run.run_id for run in pack.runs)
+    told = [e for e in events(folder) if e.get("event") == "halved" and e.get("pack") == name]
+    return any(event.get("step") for event in told)
+
+
+def _train(task: Task, found: Devices) -> bool:
+    """Returns whether the device had no memory for the width that was asked for."""
     failures: list[str] = []
+    widths: list[str] = []
 
     def watch(event: dict[str, str]) -> None:
+        if event["event"] == "halved":
+            widths.append(event["width"])
         if event["event"] == "failed":
             failures.append(event["error"])
 
@@ -101,6 +122,7 @@ def _train(task: Task, found: Devices) -> None:
         local.execute([task], settings, watch, Interrupt())
     if failures:
         raise InputError(f"The replay could not be trained here: {failures[0]}.")
+    return bool(widths)
 
 
 def _compare(stored: Results, again: Results, run_id: str, tables: list[str]) -> Comparison:

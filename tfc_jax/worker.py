@@ -24,15 +24,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfc_jax import data, files, signals, timetable
+from tfc_jax import data, files, signals, slices, timetable
 from tfc_jax.ahead import Ahead
-from tfc_jax.carry import from_arrays
 from tfc_jax.committer import Committer, Report
 from tfc_jax.engine import PackEngine
 from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder
 from tfc_jax.lock import LockLost
+from tfc_jax.out_of_memory import OutOfMemory, halved, is_out_of_memory
 from tfc_jax.pack import ProgramPlan
 from tfc_jax.program import Program
 from tfc_jax.record import Record
@@ -43,18 +43,42 @@ from tfc_jax.task import PREPARE, Task
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Trainer
 
-TOLD = (Contradiction, DamagedPart, Fenced, InputError)  # errors that are sentences for the user
+TOLD = (
+    Contradiction,
+    DamagedPart,
+    Fenced,
+    InputError,
+    OutOfMemory,
+)  # errors that are sentences for the user
 
 
 def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> bool:
     """Trains a pack from its last commit to its last step; returns whether it got there.
 
+    Where the device has no memory for it, it goes on from the last commit with half the lanes at a
+    time, and half of these, down to one.
+
     Args:
       task: the pack, and where it goes.
       report: called with progress events (JSON-able).
       should_stop: polled once per chunk.
+    Raises:
+      OutOfMemory: one lane is too much for the device.
     """
-    engine, facts = prepare(task)
+    attempt = task
+    while True:
+        try:
+            return _train(attempt, report, should_stop, is_narrower=attempt is not task)
+        except jax.errors.JaxRuntimeError as error:
+            attempt = halved(attempt, error)
+        _free_device()  # the error is gone, and with it the frames that held the state
+
+
+def _train(
+    task: Task, report: Report, should_stop: Callable[[], bool], *, is_narrower: bool
+) -> bool:
+    whole, facts = prepare(task)
+    engine = slices.fitting(whole)
     report({"event": "compiling", "pack": task.pack})
     engine.compile()
     report({"event": "compiled", "pack": task.pack})
@@ -62,13 +86,8 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
     facts |= _trained_by(facts, stored_facts(folder, task.pack))
     store = PackStore(folder, task.pack, task.runs, task.record, facts)
     checkpoint = store.recover()
-    carry, step, wall_s = engine.init(), 0, 0.0
-    if checkpoint:
-        carry = from_arrays(carry, checkpoint.arrays)
-        step, wall_s = checkpoint.step, checkpoint.wall_s
-    else:
-        store.add_first_probe(engine.probe(carry))
-    report({"event": "started", "pack": task.pack, "step": step})
+    step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
+    report(_beginning(task, step, is_narrower))
     for notice in store.notices:
         report({"event": "warned", "pack": task.pack, "text": notice})
     if checkpoint and step >= task.steps:  # a crash came between the commit and its last traces
@@ -76,7 +95,11 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
         store.write_runs("done", step, wall_s)
         store.close()
         return True
-    store.write_runs("running", step, wall_s)
+    if not is_narrower:  # the rows tell the width of what is committed: the next commit tells more
+        store.write_runs("running", step, wall_s)
+    carry: Any = engine.restored(checkpoint.arrays) if checkpoint else engine.init()
+    if not checkpoint:
+        store.add_first_probe(engine.probe(carry))
     with Committer(store, task, wall_s, report) as committer:
         asked = (committer.is_due, should_stop, store.ends)
         for chunk in engine.train(carry, step, task.steps, *asked):
@@ -84,6 +107,18 @@ def train_pack(task: Task, report: Report, should_stop: Callable[[], bool]) -> b
             step = chunk.span.stop
     store.close()
     return step >= task.steps
+
+
+def _beginning(task: Task, step: int, is_narrower: bool) -> dict[str, Any]:
+    if is_narrower:
+        return {"event": "halved", "pack": task.pack, "width": task.width, "step": step}
+    return {"event": "started", "pack": task.pack, "step": step}
+
+
+def _free_device() -> None:
+    """Lets go of what this process keeps on its device: data sets, and arrays in cycles."""
+    device_data.cache_clear()
+    gc.collect()
 
 
 def prepare(task: Task) -> tuple[PackEngine, dict[str, Any]]:
@@ -178,10 +213,12 @@ def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
 
 def failure(task: Task, error: BaseException) -> dict[str, Any]:
     """Returns the event that says why a pack could not be trained."""
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, MemoryError):
+        said += ". The memory of this machine is full: run tfc retry with fewer --workers"
     return {
         "event": "failed",
         "pack": task.pack,
-        "error": _sentence(task, error),
         "traceback": traceback.format_exception(error),
     }
 
@@ -208,7 +245,7 @@ def main() -> None:
     signals.handle(signal.SIG_IGN)  # the launcher decides what they mean
     stop = threading.Event()
     tasks: queue.Queue[str] = queue.Queue()
-    ahead = Ahead(lambda task: prepare(task)[0].compile())
+    ahead = Ahead(lambda task: slices.fitting(prepare(task)[0]).compile())
 
     def report(event: dict[str, Any]) -> None:
         try:
@@ -256,7 +293,7 @@ def serve(
       finish_ahead: waits for what is compiled ahead for a task.
     """
     try:
-        finish_ahead(task)
+        _finish(finish_ahead, task)
         finished = train_pack(task, report, should_stop)
     except LockLost:  # nothing more may be written here
         raise
@@ -271,6 +308,15 @@ def serve(
         report(event)
     else:
         report({"event": "finished" if finished else "stopped", "pack": task.pack})
+
+
+def _finish(finish_ahead: Callable[[Task], None], task: Task) -> None:
+    """What was compiled ahead shared the device with another pack; alone it may find memory."""
+    try:
+        finish_ahead(task)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
 
 
 if __name__ == "__main__":
