@@ -4,6 +4,7 @@ Injected where XLA says it: at the call that compiles, at a step, in a probe, or
 dispatched is fetched.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,21 +19,23 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.faults.conftest import Tally
-from tests.sweeps import CPU, RUNS, content, make_sweep, read_rows, train
+from tests.faults.conftest import Tally, Tries
+from tests.sweeps import CPU, PACK, RUNS, content, make_sweep, read_rows, train
 from tfc_jax import worker
 from tfc_jax.estimate import program_rows, summary
 from tfc_jax.event_log import events as events_of
+from tfc_jax.executors import local
 from tfc_jax.glance import Launch
 from tfc_jax.hyper import Hyper
 from tfc_jax.launch import plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options
 from tfc_jax.out_of_memory import halved
+from tfc_jax.plan import StartedPack
 from tfc_jax.program import Program
 from tfc_jax.progress import Display
 from tfc_jax.record import Record
-from tfc_jax.replay import replay
+from tfc_jax.replay import Comparison, _train, _was_halved
 from tfc_jax.results import open_results
 from tfc_jax.store import create
 from tfc_jax.task import Task
@@ -174,25 +177,32 @@ class Fault:
     name: str
     device: Callable[[], Device]
     step: int = 0
+    both: bool = False  # tried in both schedules, not only with --long-faults
 
 
 FAULTS = (
-    Fault("while init compiles", lambda: Device("init", 2)),
+    Fault("while init compiles", lambda: Device("init", 2), both=True),
     Fault("in the first probe", lambda: Device("probe", 2)),
     Fault("while the chunk compiles", lambda: Device("chunk", 2)),
     Fault("at a step before the first commit", lambda: Device("chunk", 2, call=2)),
-    Fault("at a step after a commit", lambda: Device("chunk", 2, call=3), 20),
+    Fault("at a step after a commit", lambda: Device("chunk", 2, call=3), 20, both=True),
     Fault("in a later probe", lambda: Device("probe", 3, call=4), 20),
     Fault("at the fetch of the first chunk", lambda: Device("chunk", 2, late=True)),
-    Fault("at the fetch of the last chunk", lambda: Device("chunk", 2, call=3, late=True), 40),
+    Fault(
+        "at the fetch of the last chunk",
+        lambda: Device("chunk", 2, call=3, late=True),
+        40,
+        both=True,
+    ),
     Fault("down to one lane", lambda: Device("chunk", 1, call=3), 20),
 )
 
 
 def test_a_device_without_memory_for_a_pack(
-    whole: Any, tmp_path: Path, tally: Tally, install: Callable[[Device], None]
+    whole: Any, tmp_path: Path, tries: Tries, tally: Tally, install: Callable[[Device], None]
 ) -> None:
-    for fault in FAULTS:
+    faults = [f for f in FAULTS if f.both or whole.schedule == "mapped" or tries(0, 1)]
+    for fault in faults:
         device = fault.device()
         install(device)
         out = tmp_path / fault.name
@@ -208,7 +218,7 @@ def test_a_device_without_memory_for_a_pack(
         logged = [event for event in events_of(Folder(out)) if event["event"] == "halved"]
         assert [event["step"] for event in logged] == [event["step"] for event in told]
         assert not any(event["event"] == "failed" for event in events), fault.name
-    assert tally.tried == len(FAULTS)
+    assert tally.tried == len(faults) > 2
     assert not tally.bad
 
 
@@ -356,24 +366,34 @@ def test_the_user_reads_one_line_and_the_rate_counts_from_the_last_commit(
     assert launch.newest == {"a": 20}
 
 
-@pytest.mark.slow
-def test_a_replay_of_a_halved_pack_says_why_bits_may_differ(
-    tmp_path: Path, install: Callable[[Device], None]
-) -> None:
-    whole = SimpleNamespace(
-        schedule="mapped", sweep=make_sweep(tmp_path, grid=GRID, record=RECORD, base={"depth": 2})
-    )
-    install(Device("chunk", 2, call=3))
-    launch(whole, tmp_path / "out")
-    runs = open_results(tmp_path / "out").runs
-    folder = Folder(tmp_path / "out")
-    whole_run, halved_run = (
-        replay(folder, runs.loc[runs["init_scale"] == scale, "run_id"].iloc[1], CPU)
-        for scale in (0.75, MIDDLE)
-    )
-    assert (whole_run.halved, whole_run.differing) == (False, 0)
-    assert halved_run.halved
+def test_a_replay_of_a_halved_pack_says_why_bits_may_differ(tmp_path: Path) -> None:
+    pack = StartedPack(RUNS, 4, "mapped", 40, failed=False, settled=True, dataset_sha256=None)
+    event: dict[str, Any] = {"event": "halved", "pack": PACK, "width": 2, "step": 20}
+    for told, expected in (
+        ([], False),
+        ([event | {"step": 0}], False),  # all of it was trained at the width that the table says
+        ([event | {"pack": "another"}], False),
+        ([{"event": "started", "pack": PACK, "step": 20}, event, {"event": "ended"}], True),
+    ):
+        lines = [json.dumps({"time": 0.0, **one}) for one in told]
+        Folder(tmp_path).log.write_text("\n".join([*lines, "cut sho"]))
+        assert _was_halved(Folder(tmp_path), pack) == expected
+    same = Comparison(10, 0, 0.0, ())
+    other = replace(same, differing=1, where=("steps.loss: 1 values",))
     said = "Bits may differ here: a device ran out of memory"
-    assert said in replace(halved_run, differing=1).as_text("r")
-    assert said not in replace(whole_run, differing=1).as_text("r")
-    assert said not in replace(halved_run, differing=0).as_text("r")
+    assert said in replace(other, halved=True).as_text("r")
+    assert said not in other.as_text("r")
+    assert said not in replace(same, halved=True).as_text("r")
+
+
+def test_the_fault_of_a_replay_itself_counts_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def execute(tasks: Any, settings: Any, watch: Callable[..., None], interrupt: Any) -> None:
+        watch({"event": "halved", "pack": "p", "width": 2, "step": 0})
+
+    task = Task("", "p", "", RUNS, 8, "mapped", Record(), 10)
+    monkeypatch.setattr(local, "execute", execute)
+    assert _train(task, CPU)
+    monkeypatch.setattr(local, "execute", lambda *_: None)
+    assert not _train(task, CPU)
