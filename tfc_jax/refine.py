@@ -5,7 +5,7 @@ axis separates maps. A cell lies on one side if `boundary` holds for at least ha
 Cells next to one on the other side are halved along every axis, round after round, until all of
 those have been halved `halvings` times. The runs of a round are a function of the sweep and of how
 the runs of earlier rounds ended, whatever trained them, in whatever order. A run that failed has
-no vote, and a cell without votes no side.
+no vote, and a cell without votes no side; one that diverged ended at an infinite loss.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -34,9 +35,21 @@ def _votes(refine: Refine, steps: int, folder: Folder) -> dict[str, bool | None]
     runs = runs[has_all | (runs["status"] == "failed")]
     if runs.empty:
         return {}
-    holds = refine.boundary.mask(runs)
+    holds = refine.boundary.mask(_with_worst_ends(runs))
     rows = zip(runs["run_id"], runs["status"], holds, strict=True)
     return {run_id: None if status == "failed" else bool(vote) for run_id, status, vote in rows}
+
+
+def _with_worst_ends(runs: pd.DataFrame) -> pd.DataFrame:
+    """Diverged runs end at an infinite loss, below every accuracy.
+
+    Their last loss may be NaN, which a condition may call either side (`final_loss > 2`, `not
+    final_loss > 2`), or even finite again.
+    """
+    diverged = runs["status"] == "diverged"
+    worst = {"final_loss": np.inf, "final_accuracy": -np.inf}
+    ends = {name: runs[name].astype("Float64").mask(diverged, to) for name, to in worst.items()}
+    return runs.assign(**ends)
 
 
 def cell_table(refine: Refine, expansion: Expansion) -> pa.Table:

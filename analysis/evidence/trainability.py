@@ -28,7 +28,7 @@ def predicts(
     """
     runs = at_start(cells.results, cells.all, [column])
     # a network without a variability (not finite) counts as one that does not vary
-    runs[column] = runs[column].fillna(0.0)
+    runs[column] = runs[column].where(np.isfinite(runs[column]), 0.0)
     step_R = steps_to_trained(cells.results, runs)
     runs["reached"] = np.isfinite(step_R)
     runs["time"] = np.minimum(step_R, runs["horizon"].to_numpy(dtype=float))

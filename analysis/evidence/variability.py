@@ -135,8 +135,8 @@ def per_seed(runs: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> 
 
 
 def _by_depth(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Seeds by depth, ascending; seeds that lack a depth are left out."""
-    value = runs[column].astype(float)
+    """Seeds by depth, ascending; seeds that lack a depth (or are infinite there) are left out."""
+    value = runs[column].astype(float).replace([np.inf, -np.inf], np.nan)
     return value.groupby([runs["seed"], runs["depth"]]).median().unstack().dropna()
 
 

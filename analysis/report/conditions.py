@@ -12,7 +12,7 @@ from analysis.survival import Survival, kaplan_meier
 from tfc_jax.keys import KEYS
 
 STATUSES = ("done", "diverged", "failed")
-FINAL = ("final_loss", "final_accuracy")
+FINAL = {"final_loss": np.inf, "final_accuracy": -np.inf}  # and what is worst
 DEPARTING = 3
 
 
@@ -86,14 +86,20 @@ def _row(name: str, group: pd.DataFrame, phases: pd.DataFrame) -> list[Cell]:
         _length(survival),
         Cell(f"{mean:.0f}", mean) if mean is not None else Cell("-"),
         number(int(analysed["censored"].sum())),
-        *(_median(group[column]) for column in FINAL),
+        *(_median(group, column, worst) for column, worst in FINAL.items()),
     ]
 
 
-def _median(column: pd.Series) -> Cell:
-    values = column.to_numpy(dtype=float, na_value=np.nan)
-    known = values[np.isfinite(values)]
-    return number(float(np.median(known)) if len(known) else None)
+def _median(group: pd.DataFrame, column: str, worst: float) -> Cell:
+    """A dash where half of the runs or more diverged: they count as worse than all others.
+
+    A median of those that are left would put a condition first in which few are left.
+    """
+    values = group[column].to_numpy(dtype=float, na_value=np.nan)
+    values = np.where(group["status"] == "diverged", worst, values)
+    known = values[~np.isnan(values)]
+    middle = float(np.median(known)) if len(known) else np.nan
+    return number(middle if np.isfinite(middle) else None)
 
 
 def _length(survival: Survival | None) -> Cell:

@@ -180,9 +180,15 @@ def _run(row: dict[str, Any]) -> list[Cell]:
         Cell(str(row["status"])),
         _end(row),
         number(row["steps_done"] if "steps_done" in row else row["steps"]),
-        number(row["final_loss"]),
-        number(row["final_accuracy"]),
+        _final(row, "final_loss"),
+        _final(row, "final_accuracy"),
     ]
+
+
+def _final(row: dict[str, Any], column: str) -> Cell:
+    """In brackets where the run diverged: the last value may be finite, but sorts after all."""
+    cell = number(row[column])
+    return Cell(f"({cell.text})") if row["status"] == "diverged" else cell
 
 
 def _end(row: dict[str, Any]) -> Cell:

@@ -182,6 +182,14 @@ def test_what_depth_cannot_know_is_credited_to_variability(
     assert found.low > 0.2
     assert found.p < 0.01
 
+    def infinite(name: str, depth: int, seed: int) -> dict[str, float]:
+        known = two_kinds(name, depth, seed)
+        return known if known["v3_raw"] >= 2 else {"v3_raw": np.inf}
+
+    # What is not finite does not vary: those that never train are still told from the others.
+    again = predicts(grid(make_cells, infinite, trained=trained), outcome)  # type: ignore[arg-type]
+    assert again.low > 0.2
+
 
 @pytest.mark.parametrize("outcome", ["reached", "steps"])
 def test_where_depth_decides_all_a_random_variability_is_worse(
