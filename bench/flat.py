@@ -82,7 +82,7 @@ def _cost(sweep: Path, n: int) -> Cost:
 
 def _packs_seconds(out: Path) -> float:
     events = map(json.loads, (out / "log.jsonl").read_text().splitlines())
-    ends = [event["time"] for event in events if event["event"] == "finished"]
+    ends = [event["elapsed_s"] for event in events if event["event"] == "finished"]
     return float(ends[-1] - ends[0])
 
 

@@ -34,17 +34,21 @@ def events(folder: Folder) -> Iterator[dict[str, Any]]:
 class EventLog:
     """Keeps every event, but only one in five seconds of those that say `step`.
 
+    `time` is the wall clock's, which may be set back and forth; `elapsed_s` counts from the launch
+    by a clock that only goes on.
     The log only tells how far a launch is: where it cannot be written, the launch goes on.
     """
 
     def __init__(self, folder: Folder) -> None:
-        self._path = folder.log
+        self._path, self._began = folder.log, time.monotonic()
         self._last: dict[str, float] = {}
         self._is_cut, self._has_warned = _is_cut(folder.log), False
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Appends one line; the first that cannot be written is warned of."""
-        entry = json.dumps({"time": round(time.time(), 3), **event}) + "\n"
+        elapsed_s = round(time.monotonic() - self._began, 3)
+        stamped = {"time": round(time.time(), 3), "elapsed_s": elapsed_s, **event}
+        entry = json.dumps(stamped) + "\n"
         line = ("\n" * self._is_cut + entry).encode()
         try:
             self._is_cut = _append(self._path, line) < len(line)

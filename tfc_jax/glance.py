@@ -33,6 +33,7 @@ class Event(BaseModel):
     """What is read of one line of the log."""
 
     time: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=2**40)]
+    elapsed_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)] | None = None
     event: str
     pack: str = ""
     step: _Count = 0
@@ -71,6 +72,7 @@ class Launch:
     Attributes:
       committed_steps: run-steps that were there before.
       began, ended: seconds since the epoch, of its first and its newest entry.
+      elapsed_s: between them, by a clock that nobody sets where the log has one.
       over: whether it said that it ended.
       first, newest: step by pack, at its start and now; `started` alone gives no newest.
       finished: packs.
@@ -80,6 +82,7 @@ class Launch:
     committed_steps: int = 0
     began: float | None = None
     ended: float = 0.0
+    elapsed_s: float = 0.0
     over: bool = False
     first: dict[str, int] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
@@ -90,6 +93,7 @@ class Launch:
         """Adds one entry."""
         self.ended = event.time
         self.began = self.ended if self.began is None else self.began
+        self.elapsed_s = self.ended - self.began if event.elapsed_s is None else event.elapsed_s
         self.over = event.event == "ended"
         match event.event:
             case "launched":

@@ -56,7 +56,8 @@ class Status:
       training: whether the newest launch goes on, by its log.
       rate: run-steps per second of the newest launch, compiling included; None while there is none.
       eta_s: seconds left at that rate, while training.
-      last_event_s: seconds since the last log entry; None without a log.
+      last_event_s: seconds since the last log entry; None without a log, or where the clock was set
+        back since.
       errors: of failed packs, newest launch only.
       packs: those that have started; those at work first.
       curves: medians over a sample of runs (see trends.py).
@@ -161,7 +162,7 @@ class Reader:
         launch = self._glance.launch()
         status = run_status(rows, sweep.steps)
         counts = Counter(status.get(run_id, "pending") for run_id in mine)
-        age = max(time.time() - launch.ended, 0.0) if launch.began is not None else None
+        age = _age(launch)
         training = age is not None and not launch.over and age < SILENT_SECONDS
         total = len(sweep.runs) * sweep.steps
         rate, eta_s = _rate(launch, rows, sweep.steps, total)
@@ -202,6 +203,15 @@ def read_status(folder: Folder) -> Status:
       InputError: there are no results.
     """
     return Reader(folder).read()
+
+
+def _age(launch: Launch) -> float | None:
+    """Seconds since the newest entry; None without one, or where it lies in the future.
+
+    Clocks of two machines may be minutes apart; one that was set back since tells nothing.
+    """
+    age = time.time() - launch.ended
+    return max(age, 0.0) if launch.began is not None and age > -SILENT_SECONDS else None
 
 
 def _plateaued(
@@ -296,7 +306,7 @@ def _rate(
         int(sizes.get(pack, 0)) * (step - launch.first.get(pack, 0))
         for pack, step in newest.items()
     )
-    elapsed = launch.ended - (launch.began or 0.0)
+    elapsed = launch.elapsed_s
     if trained <= 0 or elapsed <= 0:
         return None, None
     left = total - launch.committed_steps - trained

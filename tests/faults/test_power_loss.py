@@ -33,12 +33,12 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory, where there is one: thousands of small disks are made here."""
-    shared = Path("/dev/shm")
+    shared = Path("/dev/shm")  # noqa: S108 - below it a folder is made that is new
     if not shared.is_dir():
         yield tmp_path
         return
     folder = shared / f"tfc-{tmp_path.parent.name}-{tmp_path.name}"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     yield folder
     shutil.rmtree(folder)
 
