@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfc_jax import grid
+from tfc_jax.axis_values import MAX_REFUSALS, MAX_RUNS, read_values
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
-from tfc_jax.grid import Axis, Grid, read_axis, read_values, size_problem
+from tfc_jax.grid import Axis, Grid, read_axis, size_problem
 from tfc_jax.keys import KEYS, KINDS
 from tfc_jax.yaml_source import Problems
 from tfc_jax.yaml_source import parse as parse_yaml
@@ -162,7 +162,7 @@ def test_a_list_or_range_that_makes_no_axis_is_refused(
 
 def test_many_refused_values_are_counted_instead_of_listed() -> None:
     lines = message(lambda: values("label_noise", "{range: [2, 102]}")).splitlines()
-    assert len(lines) == grid.MAX_REFUSALS + 1
+    assert len(lines) == MAX_REFUSALS + 1
     assert "97 more values are refused likewise" in lines[-1]
 
 
@@ -244,13 +244,17 @@ def test_excluding_over_axes_agrees_with_excluding_run_by_run(
 
 
 def test_the_size_is_a_product_known_before_expansion() -> None:
-    axes = [Axis(("seed",), range(grid.MAX_RUNS)), Axis(("depth",), [(3,)])]  # type: ignore[arg-type]
-    assert size_problem(axes) is None
-    axes[1] = Axis(("depth", "width"), [(3, 1), (4, 1)])
-    problem = size_problem(axes)
+    assert size_problem([(("seed",), MAX_RUNS), (("depth",), 1)]) is None
+    problem = size_problem([(("seed",), MAX_RUNS), (("depth", "width"), 2)])
     assert problem is not None
     assert "4,000,000 runs = 2000000 (seed) x 2 (depth, width); at most 2,000,000" in problem
     assert "split the sweep" in problem
+
+
+def test_the_values_of_all_keys_are_limited_too() -> None:
+    keys = ("init_scale", "learning_rate")
+    assert size_problem([(keys, MAX_RUNS)]) is None
+    assert "values of axes" in (size_problem([((*keys, "momentum"), MAX_RUNS)]) or "")
 
 
 def test_a_contradiction_is_counted_shown_and_comes_with_its_remedy() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tfc_jax import yaml_source
-from tfc_jax.errors import InputError, nearest
+from tfc_jax.axis_values import MAX_RUNS
+from tfc_jax.errors import InputError, nearest, quoted
 from tfc_jax.expression import Expression, parse
-from tfc_jax.grid import MAX_RUNS, Axis, Grid, read_axis, size_problem
+from tfc_jax.grid import Axis, Grid, Size, planned_size, read_axis, size_problem
 from tfc_jax.keys import AXES, KEYS, KINDS, TRACED, Run
 from tfc_jax.keytypes import Key, shown
 from tfc_jax.overrides import apply_overrides
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 SECTIONS = ("name", "description", "base", "grid", "zip", "exclude", "seeds", "refine", "record")
+MAX_EXCLUDES = 100
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -119,7 +121,7 @@ def load_sweep(
     name = _name(root, problems, is_whole=is_whole)
     description = _description(sections.get("description"), problems)
     record = read_record(sections.get("record"), problems)
-    grid = Grid(_base(sections.get("base"), problems), _axes(sections, problems))
+    grid = Grid(_base(sections.get("base"), problems), _axes(root, problems))
     excludes = _excludes(sections.get("exclude"), problems)
     wanted = _wanted(where, limit, problems)
     refine = read_refine(sections, grid.axes, problems)
@@ -151,7 +153,8 @@ def _unknown(name: str, section: str, allowed: Sequence[str]) -> str:
     if name in SECTIONS and name not in allowed:
         return f"'{name}' came inside {section}. Move it to the left margin."
     return (
-        f"unknown key '{name}' in {section}.{nearest(name, allowed)} Allowed: {', '.join(allowed)}."
+        f"unknown key {quoted(name)} in {section}.{nearest(name, allowed)} "
+        f"Allowed: {', '.join(allowed)}."
     )
 
 
@@ -214,14 +217,41 @@ def _base(value: Value | None, problems: Problems) -> dict[str, Any]:
     return base
 
 
-def _axes(sections: Mapping[str, Value], problems: Problems) -> tuple[Axis, ...]:
-    grid = _mapping(sections.get("grid"), "grid", AXES, problems)
-    blocks = _blocks(sections.get("zip"), problems)
+def _axes(root: Value, problems: Problems) -> tuple[Axis, ...]:
+    """Returns the axes; none where they are too many values, which are not even made then."""
+    grid = _mapping(root.data.get("grid"), "grid", AXES, problems)
+    blocks = _blocks(root.data.get("zip"), problems)
+    seeds = root.data.get("seeds")
+    if too_many := size_problem(_sizes(grid, blocks, seeds)):
+        problems.add(root, too_many)
+        return ()
     axes = [read_axis({name: value}, "grid.", problems) for name, value in grid.items()]
     axes += [read_axis(block, "zip.", problems) for block in blocks if block]
-    seeds = sections.get("seeds")
     if seeds is not None:
         axes.append(_seeds(seeds, problems))
+    _refuse_taken(grid, blocks, seeds, problems)
+    return tuple(axes)
+
+
+def _sizes(
+    grid: Mapping[str, Value], blocks: Sequence[Mapping[str, Value]], seeds: Value | None
+) -> list[Size]:
+    """The sizes of the axes, before any of their values is made."""
+    sizes = [planned_size({name: value}) for name, value in grid.items()]
+    sizes += [planned_size(block) for block in blocks if block]
+    if seeds is not None:
+        counted = _is_seed_count(seeds.data)
+        sizes.append((("seed",), seeds.data) if counted else planned_size({"seed": seeds}))
+    return sizes
+
+
+def _refuse_taken(
+    grid: Mapping[str, Value],
+    blocks: Sequence[Mapping[str, Value]],
+    seeds: Value | None,
+    problems: Problems,
+) -> None:
+    """Refuses a key that is an axis already."""
     taken: dict[str, str] = {"seed": "seeds"} if seeds is not None else {}
     for section, block in [("grid", grid), *(("zip", block) for block in blocks)]:
         for name, value in block.items():
@@ -229,7 +259,6 @@ def _axes(sections: Mapping[str, Value], problems: Problems) -> tuple[Axis, ...]
                 what = f"{section}.{name}: {name} is already an axis (under {taken[name]})."
                 problems.add(value, f"{what} Keep one of them.")
             taken.setdefault(name, section)
-    return tuple(axes)
 
 
 def _blocks(value: Value | None, problems: Problems) -> list[Mapping[str, Value]]:
@@ -245,8 +274,7 @@ def _blocks(value: Value | None, problems: Problems) -> list[Mapping[str, Value]
 def _seeds(value: Value, problems: Problems) -> Axis:
     if isinstance(value.data, list | dict):
         return read_axis({"seed": value}, "", problems)
-    is_whole = isinstance(value.data, int) and not isinstance(value.data, bool)
-    if is_whole and 1 <= value.data <= MAX_RUNS:
+    if _is_seed_count(value.data):
         return Axis(("seed",), [(seed,) for seed in range(value.data)])
     problems.add(
         value,
@@ -256,11 +284,19 @@ def _seeds(value: Value, problems: Problems) -> Axis:
     return Axis(("seed",), [])
 
 
+def _is_seed_count(data: object) -> bool:
+    return isinstance(data, int) and not isinstance(data, bool) and 1 <= data <= MAX_RUNS
+
+
 def _excludes(value: Value | None, problems: Problems) -> list[Expression]:
     if value is None or value.data is None:
         return []
     if not isinstance(value.data, list):
         problems.add(value, f"exclude: {shown(value.data)} came. Allowed: a list of expressions.")
+        return []
+    if len(value.data) > MAX_EXCLUDES:
+        what = f"{len(value.data):,} expressions came. Allowed: at most {MAX_EXCLUDES}. Join some "
+        problems.add(value, f"exclude: {what}with or.")
         return []
     read = [_expression(item, "exclude: ", problems) for item in value.data]
     return [expression for expression in read if expression]
@@ -295,7 +331,9 @@ def _runs(
     limit: int | None,
 ) -> tuple[Run, ...]:
     problems = Problems()
-    if too_many := size_problem(grid.axes, 1 + refine.below(0) if refine else 1):
+    if too_many := size_problem(
+        [axis.size for axis in grid.axes], 1 + refine.below(0) if refine else 1
+    ):
         problems.add(root, too_many)
         problems.raise_if_any()
     keep = grid.kept(excludes)

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from tfc_jax.axis_values import MAX_RUNS
 from tfc_jax.cells import Line
-from tfc_jax.errors import InputError, nearest
+from tfc_jax.errors import InputError, nearest, quoted
 from tfc_jax.expression import Expression, parse
 from tfc_jax.grid import Axis
 from tfc_jax.keys import KEYS
@@ -50,7 +51,7 @@ def read_refine(
     for name, item in value.data.items():
         if name not in PARTS:
             hint = f"{nearest(name, PARTS)} Allowed: {', '.join(PARTS)}."
-            problems.add(item, f"unknown key '{name}' in refine.{hint}")
+            problems.add(item, f"unknown key {quoted(name)} in refine.{hint}")
     for name in PARTS:
         if name not in value.data:
             problems.add(value, f"refine.{name} is missing. {_EXAMPLES[name]}")
@@ -116,7 +117,7 @@ def _no_axis(name: object, axes: Sequence[Axis], in_grid: Mapping[str, Value]) -
     if any(name in axis.keys for axis in axes):
         return f"{name} is an axis, but not of grid. Only those of grid are refined."
     allowed = f"Axes of grid: {', '.join(in_grid) or 'none'}."
-    return f"'{name}' is no axis of grid.{nearest(name, in_grid)} {allowed}"
+    return f"{quoted(name)} is no axis of grid.{nearest(name, in_grid)} {allowed}"
 
 
 def _unrefinable(name: str, values: Sequence[Any]) -> str | None:
@@ -156,7 +157,12 @@ def _halvings(value: Value | None, problems: Problems) -> int | None:
 
 
 def _misfit(line: Line, halvings: int) -> str | None:
-    """Says what the halves of an axis would be that a run cannot have."""
+    """Says what the halves of an axis would be that a run cannot have.
+
+    Those of more than MAX_RUNS cells are not even computed: the sweep is refused for its size.
+    """
+    if len(line.values) * (2 ** (halvings + 1) - 1) > MAX_RUNS:
+        return None
     points = line.points(halvings)
     for point in points:
         try:
