@@ -1,6 +1,7 @@
 """YAML: core types only, every value with its line, limits before anything grows."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,12 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> Non
         ("a: !!bool b", 1, "'b' is not a bool of YAML"),
         ("a: " + "9" * 5000, 1, "is not a int of YAML"),
         ("a: &x [1, *x]", 1, "an alias inside the value"),
+        ("a: 1\nb: \x00", 2, "a control character"),
+        ('a: 1\nb: "\\U00110000"', 2, "an escape that stands for no character"),
+        ('a: 1\nb: "\\UFFFFFFFF"', 2, "an escape that stands for no character"),
+        ('a: 1\nb: "\\ud800"', 2, "half a character"),
+        ('a: 1\n"\\udfff": b', 2, "half a character"),
+        ("a: 1\n%b", 2, "a YAML directive"),
     ],
 )
 def test_what_is_not_a_plain_document_is_refused_with_its_line(
@@ -135,7 +142,7 @@ def test_nesting_stops_at_the_limit() -> None:
     deepest = yaml_source.MAX_DEPTH
     assert parsed("[" * (deepest - 1) + "1" + "]" * (deepest - 1)).data
     for depth in (deepest + 1, 100_000):
-        assert "depth" in messages("[" * depth + "]" * depth)[0]
+        assert "nested deeper than 32" in messages("[" * depth + "]" * depth)[0]
 
 
 def test_the_number_of_values_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +168,7 @@ def test_an_anchor_may_be_used_again() -> None:
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
-    for path, part in [(tmp_path / "no.yaml", "no such file"), (tmp_path, "cannot be read")]:
+    for path, part in [(tmp_path / "no.yaml", "no such file"), (tmp_path, "no file")]:
         with pytest.raises(InputError) as error:
             read(path, Problems())
         assert str(path) in str(error.value)
@@ -191,6 +198,33 @@ def test_problems_are_raised_in_the_order_of_their_lines() -> None:
     with pytest.raises(InputError) as error:
         problems.raise_if_any()
     assert error.value.messages == ("s.yaml:2: early", "s.yaml:7: late", "s.yaml:7: later")
+
+
+def test_many_problems_are_counted_instead_of_listed() -> None:
+    problems = Problems()
+    for line in range(yaml_source.MAX_MESSAGES + 7):
+        problems.add(Value(None, "s.yaml", line), "wrong")
+    with pytest.raises(InputError) as error:
+        problems.raise_if_any()
+    assert len(error.value.messages) == yaml_source.MAX_MESSAGES + 1
+    assert error.value.messages[-1] == "7 more such messages are left out."
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, kind: str) -> None:
+    path = {"folder": tmp_path, "pipe": tmp_path / "pipe", "device": Path("/dev/zero")}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(InputError, match="this is no file"):
+        read(path, Problems())
+
+
+def test_a_message_is_one_short_line_of_printable_characters() -> None:
+    (message,) = InputError("a\nb\x1b[31m\u202e\udc80" + "c" * 10_000 + "Do this.").messages
+    assert message.startswith("a\\nb\\x1b[31m\\u202e\\udc80ccc")
+    assert message.endswith("Do this.")
+    assert message.isprintable()
+    assert len(message) < 2000
 
 
 def test_no_problems_raise_nothing() -> None:

@@ -3,16 +3,20 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+LONGEST = 2000  # characters of a message; beyond, its middle is left out
+LONGEST_QUOTE = 40
+
 
 class InputError(Exception):
     """The user's input is wrong; nothing was started.
 
     Each message is one or two sentences: where, what came, what is allowed, what to do.
-    All errors that can be found together are raised together.
+    All errors that can be found together are raised together. A message is one line of printable
+    characters, whatever the input that it quotes.
     """
 
     def __init__(self, messages: Sequence[str] | str) -> None:
-        self.messages = (messages,) if isinstance(messages, str) else tuple(messages)
+        self.messages = tuple(map(_line, [messages] if isinstance(messages, str) else messages))
         super().__init__("\n".join(self.messages))
 
 
@@ -20,7 +24,23 @@ class StorageError(Exception):
     """The disk failed in the middle of a launch; what is committed stays, and is found again."""
 
 
+def quoted(text: str) -> str:
+    """Returns text as messages quote it: in quotation marks, short, printable."""
+    return repr(text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "...")
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest allowed name, or an empty string."""
     match = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.6)
     return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def _line(message: str) -> str:
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 4 :]}"
+    return message if message.isprintable() else "".join(map(_printable, message))
+
+
+def _printable(character: str) -> str:
+    """Shows as an escape what would move a cursor, break the line, or hide."""
+    return character if character.isprintable() else ascii(character)[1:-1]

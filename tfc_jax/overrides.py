@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tfc_jax import record, yaml_source
-from tfc_jax.errors import InputError, nearest
+from tfc_jax.errors import InputError, nearest, quoted
 from tfc_jax.keys import KEYS
 from tfc_jax.yaml_source import Problems, Value
 
@@ -21,11 +21,11 @@ def apply_overrides(root: Value, overrides: Sequence[str], problems: Problems) -
     seen: set[str] = set()
     for text in overrides:
         name, sign, raw = (part.strip() for part in text.partition("="))
-        place = Value(None, f"--set {text}", 0)
+        place = Value(None, f"--set {text if len(text) <= 80 else text[:77] + '...'}", 0)
         if not sign or not raw:
             problems.add(place, "not of the form key=value, such as depth=7.")
         elif name not in _SETTABLE:
-            problems.add(place, f"unknown key '{name}'.{nearest(name, _SETTABLE)} {_allowed()}")
+            problems.add(place, _unknown(name))
         elif name in seen:
             problems.add(place, f"'{name}' is set twice. Keep one of them.")
         else:
@@ -34,8 +34,9 @@ def apply_overrides(root: Value, overrides: Sequence[str], problems: Problems) -
     return root
 
 
-def _allowed() -> str:
-    return f"Allowed: {', '.join(_SETTABLE)}."
+def _unknown(name: str) -> str:
+    hint = nearest(name, _SETTABLE)
+    return f"unknown key {quoted(name)}.{hint} Allowed: {', '.join(_SETTABLE)}."
 
 
 def _set(root: Value, name: str, raw: str, place: Value, problems: Problems) -> Value:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from tfc_jax import registry
-from tfc_jax.errors import nearest
+from tfc_jax.errors import nearest, quoted
 from tfc_jax.keytypes import INT32_MAX, Count, Key, Whole, shown
 from tfc_jax.yaml_source import Problems, Value
 
@@ -109,8 +109,8 @@ def read_record(value: Value | None, problems: Problems) -> Record:
     given = {}
     for name, item in value.data.items():
         if name not in readers:
-            message = f"unknown key '{name}' in record.{nearest(name, NAMES)} Allowed: {_NAMES}."
-            problems.add(item, message)
+            message = f"unknown key {quoted(name)} in record.{nearest(name, NAMES)}"
+            problems.add(item, f"{message} Allowed: {_NAMES}.")
         else:
             given[name] = readers[name](name, item, problems)
     return Record(**{name: item for name, item in given.items() if item is not None})
@@ -154,9 +154,11 @@ def _read_plugins(name: str, value: Value, problems: Problems) -> tuple[str, ...
         )
         return None
     items = [item for item in value.data if _is_plugin(name, item, problems)]
-    repeated = [item for i, item in enumerate(items) if item.data in {o.data for o in items[:i]}]
-    for item in repeated:
-        problems.add(item, f"record.{name}: '{item.data}' comes twice. Keep one of them.")
+    seen: set[str] = set()
+    for item in items:
+        if item.data in seen:
+            problems.add(item, f"record.{name}: '{item.data}' comes twice. Keep one of them.")
+        seen.add(item.data)
     return tuple(item.data for item in items)
 
 
@@ -164,10 +166,12 @@ def _is_plugin(name: str, item: Value, problems: Problems) -> bool:
     available = registry.names(name)
     if isinstance(item.data, str) and item.data in available:
         return True
-    what = f"'{item.data}'" if isinstance(item.data, str) else shown(item.data)
+    is_text = isinstance(item.data, str)
+    what = quoted(item.data) if is_text else shown(item.data)
+    hint = nearest(item.data, available) if is_text else ""
     problems.add(
         item,
-        f"unknown {PLUGINS[name]} {what} in record.{name}.{nearest(what.strip(chr(39)), available)}"
-        f" Available: {', '.join(available)}.",
+        f"unknown {PLUGINS[name]} {what} in record.{name}.{hint} "
+        f"Available: {', '.join(available)}.",
     )
     return False

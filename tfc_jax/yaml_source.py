@@ -3,6 +3,8 @@
 ruamel.yaml reads YAML 1.2, where `1e-3` is a number and `no` is text.
 """
 
+import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -11,15 +13,18 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-from tfc_jax.errors import InputError
+from tfc_jax.errors import InputError, quoted
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_NODES = 100_000
 MAX_ALIASES = 100
+_BEYOND_UNICODE = re.compile(r"\\U(?!00(0|10))[0-9A-Fa-f]{8}")
+MAX_MESSAGES = 50  # of one file; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,12 @@ class Problems:
         return bool(self._found)
 
     def raise_if_any(self) -> None:
-        """Raises an InputError of all messages, in order of their lines."""
+        """Raises an InputError of the messages, in order of their lines."""
         if self._found:
-            raise InputError([message for _, message in sorted(self._found, key=itemgetter(0))])
+            messages = [message for _, message in sorted(self._found, key=itemgetter(0))]
+            more = len(messages) - MAX_MESSAGES
+            rest = [f"{more} more such messages are left out."] if more > 0 else []
+            raise InputError(messages[:MAX_MESSAGES] + rest)
 
 
 def read(path: str | Path, problems: Problems) -> tuple[str, Value]:
@@ -77,30 +85,48 @@ def parse(text: str, source: str, problems: Problems, *, lines: bool = True) -> 
     Raises:
       InputError: not YAML, or beyond the limits.
     """
-    if any(line.startswith("%") for line in text.splitlines()):
-        raise InputError(f"{source}: a YAML directive (a line that starts with %). Remove it.")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("%"):
+            where = f"{source}:{number}" if lines else source
+            raise InputError(f"{where}: a YAML directive (a line that starts with %). Remove it.")
     reader = YAML(typ="safe", pure=True)
     reader.Composer, reader.max_depth = _LimitedComposer, MAX_DEPTH
     try:
         node = reader.compose(text)
     except MarkedYAMLError as error:
         raise InputError(_syntax_message(error, source, lines)) from None
-    except YAMLError as error:
-        raise InputError(f"{source}: not YAML: {str(error).splitlines()[0]}.") from None
+    except ReaderError as error:
+        where = f"{source}:{_line_of(text, error.position)}" if lines else source
+        raise InputError(
+            f"{where}: not YAML: a control character or half a character came. Remove it."
+        ) from None
+    except (ValueError, OverflowError):
+        found = _BEYOND_UNICODE.search(text)
+        where = f"{source}:{_line_of(text, found.start() if found else 0)}" if lines else source
+        what = "an escape that stands for no character (beyond \\U0010FFFF). Remove it."
+        raise InputError(f"{where}: not YAML: {what}") from None
     if node is None:
         return Value(None, source, int(lines))
     converter = _Converter(source, lines, reader.constructor, problems)
     return converter.value(node) or Value(None, source, int(lines))
 
 
+def _line_of(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
 def _text(path: Path) -> str:
+    give = "Give the path of a sweep (YAML)."
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end, nor even begin
+            raise InputError(f"{path}: this is no file. {give}")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Give the path of a sweep (YAML).") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+        raise InputError(f"{path}: no such file. {give}") from None
+    except (OSError, ValueError) as error:  # a name with NUL, or one that the system cannot encode
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}). {give}") from None
     if len(raw) > MAX_BYTES:
         raise InputError(f"{path}: larger than {MAX_BYTES} bytes. Write long lists as ranges.")
     try:
@@ -112,6 +138,8 @@ def _text(path: Path) -> str:
 
 def _syntax_message(error: MarkedYAMLError, source: str, lines: bool) -> str:
     mark = error.problem_mark or error.context_mark
+    if "maximum depth" in str(error.problem):
+        error = MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH}")
     where = f"{source}:{mark.line + 1}" if lines and mark else source
     context = f" {error.context}" if error.context else ""
     return f"{where}: not YAML: {error.problem}{context}.{_remedy(str(error.problem))}"
@@ -123,6 +151,7 @@ def _remedy(problem: str) -> str:
         "mapping values": " Check the indentation, and put quotes around text with a colon.",
         "cannot start": " Put quotes around the text.",
         "another document": " Keep one sweep in a file.",
+        "nested deeper": " A sweep needs 5 levels.",
     }
     return next((remedy for sign, remedy in remedies.items() if sign in problem), "")
 
@@ -197,10 +226,13 @@ class _Converter:
 
     def _scalar(self, node: ScalarNode, construct: Callable[[Any], Any]) -> Any:
         try:
-            return construct(node)
+            value = construct(node)
         except (ValueError, KeyError):
             kind = str(node.tag).rpartition(":")[2]
-            raise ValueError(f"{node.value[:40]!r} is not a {kind} of YAML") from None
+            raise ValueError(f"{quoted(node.value)} is not a {kind} of YAML") from None
+        if isinstance(value, str) and not _is_encodable(value):
+            raise ValueError(f"{quoted(value)} holds half a character (a surrogate). Remove it")
+        return value
 
     def _mapping(self, node: MappingNode) -> dict[str, Value]:
         pairs: dict[str, Value] = {}
@@ -210,18 +242,24 @@ class _Converter:
                 self.problems.add(key, "a key that is not text came. Put quotes around it.")
             elif key and key.data in pairs:
                 first = pairs[key.data].line
-                what = f"key '{key.data}' comes a second time (first in line {first})"
+                what = f"key {quoted(key.data)} comes a second time (first in line {first})"
                 self.problems.add(key, f"{what}. Keep one of them.")
             elif key and value:
                 pairs[key.data] = replace(value, line=key.line)
         return pairs
 
 
+def _is_encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _foreign(node: Node) -> str:
     """Says what a node outside YAML's core types is, and what to do about it."""
     kind = str(node.tag).rpartition(":")[2]
     if kind == "timestamp":
-        return f"{node.value} is a date in YAML. Put quotes around it"
+        return f"{node.value[:40]} is a date in YAML. Put quotes around it"
     if kind == "merge":
         return "YAML merge keys (<<) are not read. Write the keys out"
-    return f"the YAML tag {node.tag} is not read. Allowed: plain values, lists and mappings"
+    return (
+        f"the YAML tag {str(node.tag)[:80]} is not read. Allowed: plain values, lists and mappings"
+    )
