@@ -215,7 +215,7 @@ def train_fake_pack(
     if checkpoint and step >= steps:
         store.write_params(checkpoint.arrays)
         store.write_runs("done", step, 1.0)
-        store.close()
+        store.release()
         return
     store.write_runs("running", step, 0.0)
     for start in range(step, steps, CHUNK):
@@ -223,4 +223,4 @@ def train_fake_pack(
         store.add(make_chunk(start, stop))
         if stop % commit_every == 0 or stop == steps or stop in store.ends:
             store.commit(make_state(stop), 1.0, "done" if stop == steps else "running")
-    store.close()
+    store.release()

@@ -89,7 +89,7 @@ def test_nothing_in_it_is_pickled(path: Path) -> None:
 def test_what_only_pickle_could_store_is_neither_written_nor_read(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     save(path, Checkpoint(0, {"a": np.array([{}])}, {}, {}, 0.0, 1))
-    with pytest.raises(DamagedCheckpoint, match="allow_pickle=False"):
+    with pytest.raises(DamagedCheckpoint, match="Python objects"):
         checkpoint.load(path)
 
 

@@ -218,7 +218,7 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(committed_thric
         (stage.path / name).write_bytes(b"half")
     store = make_store(committed_thrice)
     store.recover()
-    store.close()
+    store.release()
     assert list(committed_thrice.staging.iterdir()) == []
 
 
@@ -319,7 +319,7 @@ def test_each_writer_has_a_higher_epoch(committed_thrice: Folder) -> None:
     assert epochs[0] == epochs[1] + 1  # newest first
     store = make_store(committed_thrice)
     store.recover()
-    store.close()  # its folder is gone, and with it the epoch in the name
+    store.release()  # its folder is gone, and with it the epoch in the name
     commit_group(committed_thrice.root, 30, 40, "done")
     assert checkpoints.load(committed_thrice.checkpoint(PACK, 40)).epoch > epochs[0]
 
@@ -355,6 +355,17 @@ def test_a_failed_pack_keeps_what_it_committed(committed_thrice: Folder) -> None
     assert set(runs["steps_done"]) == {30}
     assert set(runs["prior_loss"]) == {2.0}  # a fact of the launch that failed
     assert len(read_rows(committed_thrice.table("steps"))) == 3 * 30
+
+
+def test_a_pack_with_a_damaged_part_fails_and_stays_as_it_is(committed_thrice: Folder) -> None:
+    part = committed_thrice.table("layers") / f"{PACK}-000000020-000000030.parquet"
+    part.unlink()
+    others = set(committed_thrice.root.rglob("*.parquet"))
+    store.mark_failed(failed_task(committed_thrice))
+    runs = open_results(committed_thrice.root).runs
+    assert set(runs["status"]) == {"failed"}
+    assert set(runs["steps_done"]) == {30}
+    assert set(committed_thrice.root.rglob("*.parquet")) == others
 
 
 def test_a_pack_that_failed_before_its_first_commit_has_rows_too(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from tfc_jax.archives import read_arrays
 from tfc_jax.files import HashedFile
 
 _DIGEST_BYTES = 32
@@ -74,11 +75,10 @@ def load(path: Path) -> Checkpoint:
     with open(path, "rb") as file:
         if not _is_whole(file):
             raise DamagedCheckpoint(f"{path}: content and SHA-256 trailer disagree.")
-        file.seek(0)
-        try:
-            return _read(file)
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise DamagedCheckpoint(f"{path}: not a checkpoint of this version: {error}.") from None
+    try:
+        return _read(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of this version: {error}.") from None
 
 
 def _is_whole(file: IO[bytes]) -> bool:
@@ -91,22 +91,21 @@ def _is_whole(file: IO[bytes]) -> bool:
     return left == 0 and file.read() == found.digest()
 
 
-def _read(file: IO[bytes]) -> Checkpoint:
-    with np.load(file, allow_pickle=False) as entries:
-        meta: dict[str, Any] = json.loads(entries[_META].tobytes())
-        return Checkpoint(
-            step=meta["step"],
-            arrays=dict(_typed(*item) for item in _below("state/", entries)),
-            parts={path: Part(*part) for path, part in meta["parts"].items()},
-            final=dict(_below("final/", entries)),
-            wall_s=meta["wall_s"],
-            epoch=meta["epoch"],
-        )
+def _read(path: Path) -> Checkpoint:
+    entries = read_arrays(path)
+    meta: dict[str, Any] = json.loads(entries[_META].tobytes())
+    return Checkpoint(
+        step=meta["step"],
+        arrays=dict(_typed(*item) for item in _below("state/", entries).items()),
+        parts={name: Part(*part) for name, part in meta["parts"].items()},
+        final=_below("final/", entries),
+        wall_s=meta["wall_s"],
+        epoch=meta["epoch"],
+    )
 
 
-def _below(prefix: str, entries: Any) -> list[tuple[str, np.ndarray]]:
-    names = [name for name in entries.files if name.startswith(prefix)]
-    return [(name.removeprefix(prefix), entries[name]) for name in names]
+def _below(prefix: str, entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): a for n, a in entries.items() if n.startswith(prefix)}
 
 
 def _plain(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -3,7 +3,6 @@
 Reads only. What a crash leaves behind is no damage: the next launch clears it away.
 """
 
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tfc_jax import checkpoint as checkpoints
 from tfc_jax import files, manifest
+from tfc_jax.archives import read_arrays
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, pack_of, steps_of
@@ -252,9 +252,8 @@ def _check_weights(folder: Folder, pack: str, checkpoint: Checkpoint | None) -> 
             yield Finding(path, "is missing")
         return
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            weights = {name: stored[name] for name in stored.files}
-    except (*UNREADABLE, zipfile.BadZipFile) as error:
+        weights = read_arrays(path)
+    except ValueError as error:
         yield Finding(path, f"cannot be read: {_line(error)}")
         return
     if is_done and checkpoint and not _same_weights(weights, final_weights(checkpoint.arrays)):

@@ -112,7 +112,7 @@ class Display:
         )
         if line:
             line.step = line.first_step = event["step"]
-            line.is_compiled = False
+            line.is_trained = False
 
     def _on_step(self, event: dict[str, Any]) -> None:
         line = self._lines[event["pack"]]

@@ -13,6 +13,7 @@ import errno
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,7 @@ from tfc_jax.layout import Folder, part_name, steps_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_columns
-from tfc_jax.stage import Stage
+from tfc_jax.stage import Fenced, Stage
 from tfc_jax.tables import group_tables, same_bits, write_parquet
 from tfc_jax.task import Task
 
@@ -124,7 +125,7 @@ class PackStore:
           DamagedPart: a data file that the checkpoint names is gone, or is not what it was.
         """
         self._stage = Stage.take(self.folder, self.pack)  # first: what is read below stays so
-        checkpoint = self._newest_good_checkpoint()
+        checkpoint = self.newest_good_checkpoint()
         if checkpoint:
             self._stage = self._stage.after(checkpoint.epoch)
             self._done = checkpoint.step
@@ -207,6 +208,11 @@ class PackStore:
             write_parquet(table, file, compression="none")
         self._stage.move_out(ROWS, self.folder.runs / f"{self.pack}.parquet")
 
+    def write_failed(self, checkpoint: Checkpoint | None) -> None:
+        """Says in the runs table that the pack could not be trained beyond its last commit."""
+        step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
+        self.write_runs("failed", step, wall_s)
+
     def write_params(self, state: Mapping[str, np.ndarray]) -> None:
         """Final weights of the real lanes, readable with `np.load`."""
         real = len(self.runs)
@@ -215,9 +221,9 @@ class PackStore:
             np.savez(file, **weights)
         self._stage.move_out(WEIGHTS, self.folder.params / f"{self.pack}.npz")
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Gives the pack back, unless there are rows left to compare with later ones."""
-        if not any(self._is_ahead(name) for name in self._stage.names()):
+        if not any(map(self._is_ahead, self._stage.names())):
             self._stage.close()
 
     def _stage_parts(self, name: str) -> dict[str, Part]:
@@ -292,7 +298,8 @@ class PackStore:
     def _remember(self, state: Mapping[str, np.ndarray]) -> None:
         self._first_bad_step = state["first_bad_step"][: len(self.runs)]
 
-    def _newest_good_checkpoint(self) -> Checkpoint | None:
+    def newest_good_checkpoint(self) -> Checkpoint | None:
+        """Reads where to go on from; sets damaged checkpoints aside."""
         for path in self.folder.checkpoints_of(self.pack):
             try:
                 checkpoint = checkpoints.load(path)
@@ -407,15 +414,22 @@ def _gather_runs(folder: Folder) -> None:
 
 
 def mark_failed(task: Task) -> None:
-    """Stores that a pack could not be trained; what it committed stays, `tfc retry` goes on."""
+    """Stores that a pack could not be trained; what it committed stays, `tfc retry` goes on.
+
+    A pack that another process has taken over is left to it.
+    """
     folder = Folder(Path(task.out))
     facts = {"schedule": task.schedule, "pack_width": task.width, "program": task.program}
     known = facts | stored_facts(folder, task.pack)
     store = PackStore(folder, task.pack, task.runs, task.record, known)
-    checkpoint = store.recover()
-    step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
-    store.write_runs("failed", step, wall_s)
-    store.close()
+    with suppress(Fenced):
+        try:
+            checkpoint = store.recover()
+        except DamagedPart:  # what is staged stays as it is, to be looked at
+            store.write_failed(store.newest_good_checkpoint())
+        else:
+            store.write_failed(checkpoint)
+            store.release()
 
 
 def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:

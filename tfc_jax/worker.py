@@ -93,7 +93,7 @@ def _train(
     if checkpoint and step >= task.steps:  # a crash came between the commit and its last traces
         store.write_params(checkpoint.arrays)
         store.write_runs("done", step, wall_s)
-        store.close()
+        store.release()
         return True
     if not is_narrower:  # the rows tell the width of what is committed: the next commit tells more
         store.write_runs("running", step, wall_s)
@@ -105,7 +105,7 @@ def _train(
         for chunk in engine.train(carry, step, task.steps, *asked):
             committer.put(chunk)
             step = chunk.span.stop
-    store.close()
+    store.release()
     return step >= task.steps
 
 
@@ -213,12 +213,10 @@ def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
 
 def failure(task: Task, error: BaseException) -> dict[str, Any]:
     """Returns the event that says why a pack could not be trained."""
-    said = f"{type(error).__name__}: {error}".splitlines()[0]
-    if isinstance(error, MemoryError):
-        said += ". The memory of this machine is full: run tfc retry with fewer --workers"
     return {
         "event": "failed",
         "pack": task.pack,
+        "error": _sentence(task, error),
         "traceback": traceback.format_exception(error),
     }
 
@@ -229,7 +227,10 @@ def _sentence(task: Task, error: BaseException) -> str:
         return files.trouble(task.out, error)
     if isinstance(error, TOLD):
         return str(error)
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, MemoryError):
+        said += ". The memory of this machine is full: run tfc retry with fewer --workers"
+    return said
 
 
 def main() -> None:

@@ -330,7 +330,7 @@ def test_the_id_of_a_pack_names_no_other_file(tmp_path: Path, pack: Any) -> None
     folder = Folder(tmp_path)
     for ask in (
         folder.checkpoints_of,
-        folder.leftovers_of,
+        folder.stages_of,
         folder.weights_of,
         lambda pack: folder.checkpoint(pack, 1),
         lambda pack: folder.parts_of("steps", pack),
