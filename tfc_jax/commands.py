@@ -1,12 +1,10 @@
 """What the longer commands do with their sweeps and options, and what they print."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TextIO, cast
 
 import typer
 
@@ -23,9 +21,9 @@ from tfc_jax.console import (
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options, prepare_process
-from tfc_jax.progress import Display, Forgiving
+from tfc_jax.progress import Display
 from tfc_jax.signals import INTERRUPTED
-from tfc_jax.terminal import Terminal
+from tfc_jax.terminal import lasting_terminal
 from tfc_jax.wording import counted
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
@@ -67,7 +65,7 @@ def train(
         for sweep, folder in sweeps:
             if folder.schedules.exists() and not options.fresh and not quiet:
                 tell(choices.origin(folder, found.platform, options.choice), err=True)
-            with Display(_console(), quiet, verbose) as display:
+            with Display(lasting_terminal(), quiet, verbose) as display:
                 counts = launch(sweep, folder, options, found, display, interrupt)
             code = max(code, _told(counts, folder))
             if options.fail_fast and counts["failed"]:
@@ -75,10 +73,6 @@ def train(
             if interrupt.level and (_is_unfinished(counts) or folder != sweeps[-1][1]):
                 raise typer.Exit(INTERRUPTED)
     raise typer.Exit(code)
-
-
-def _console() -> Terminal:
-    return Terminal(file=cast(TextIO, Forgiving(sys.stderr)))
 
 
 def _is_unfinished(counts: Counter[str]) -> bool:

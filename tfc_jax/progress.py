@@ -1,11 +1,9 @@
 """What the user sees while a sweep trains: one line per pack."""
 
-import io
 import json
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -161,44 +159,6 @@ class Display:
     def _say(self, text: str, *, is_error: bool = False) -> None:
         if is_error or not self._quiet:
             self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
-
-
-class Forgiving(io.TextIOBase):
-    """A stream that may be closed from the other side, as a terminal or a pipe, at any time.
-
-    What cannot be written is dropped: a launch goes on when nobody watches it any more.
-    """
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes what can be written."""
-        with suppress(OSError, ValueError):
-            if self._stream is not None:
-                self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Writes what is left, if it can be."""
-        with suppress(OSError, ValueError):
-            if self._stream is not None:
-                self._stream.flush()
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return self._stream is not None and self._stream.isatty()
-
-    def fileno(self) -> int:
-        """The descriptor, from which the size of a terminal is asked."""
-        if self._stream is None:
-            raise io.UnsupportedOperation("fileno")
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream: not every one can show all characters."""
-        return getattr(self._stream, "encoding", "utf-8")
 
 
 def _title(pack: Pack) -> str:
