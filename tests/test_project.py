@@ -267,6 +267,12 @@ def test_every_array_file_is_read_without_pickle() -> None:
                 assert "allow_pickle=False" in map(ast.unparse, node.keywords), (path, node.lineno)
 
 
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) >= 6
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_drawing_and_reporting_import_no_module_that_runs_files() -> None:
     ours = {module.partition(".")[0] for path in sources("analysis") for module in imports(path)}
     assert not ours & UNSAFE_MODULES

@@ -169,6 +169,7 @@ DAMAGED: dict[str, Damage] = {
     **{f"{key} is {value}": filled(key, value) for key in ("prior_loss", "wall_s", "final_loss")
        for value in (float("nan"), float("inf"), -1e300)},
     **{f"{key} is a huge text": filled(key, "<x>" * 10**6) for key in ("dataset", "device_kind")},
+    "a column of dates": filled("anything", None, TYPES["dates"]),
     "a status of no run": filled("status", "owned"),
     "a schedule of no pack": filled("schedule", "owned"),
     "numbers as texts": filled("steps_done", "60"),
@@ -320,6 +321,34 @@ def test_damage_ends_in_a_sentence_and_touches_nothing_else(
         spoken(home, command, run_id_of(trained))
 
 
+SENTENCES = {
+    "depth of lists": (("ls",), "column 'depth' holds list"),
+    "a column of dates": (("ls",), "column 'anything' holds timestamp"),
+    "10^6 rows of one pack": (("ls",), "rows came, of one pack"),
+    "column metadata that are deep": (("show", "--columns"), "do not describe columns"),
+    "flags with set [3]": (("status",), "flags.set.0: "),
+    "manifest.json of brackets": (("status",), "not JSON"),
+    "manifest.json of 1 TB": (("status",), "larger than 4194304 bytes"),
+    "schedules.json of 1 TB": (("plan",), "larger than 4194304 bytes"),
+    "log.jsonl of 1 TB": (("status",), "larger than 1073741824 bytes"),
+    "flags that are deep": (("status",), "nested more than 32 deep"),
+    "pack '*'": (("status",), "12 hex digits"),
+    "steps_done is null": (("plan",), "the runs table: steps_done: "),
+    "depth is -1": (("plan",), "the runs table: depth: "),
+    "runs with bits flipped": (("ls",), "cannot be read (OSError: "),
+}
+
+
+@pytest.mark.parametrize("damage", SENTENCES)
+def test_likely_damage_has_a_sentence_of_its_own(home: Path, damage: str) -> None:
+    (command, *more), sentence = SENTENCES[damage]
+    DAMAGED[damage](home / "stranger")
+    folder = ("small.yaml", "--out", "stranger") if command == "plan" else ("stranger",)
+    answer = tfc(command, *folder, *more)
+    assert answer.exit_code == 2
+    assert sentence in answer.stderr
+
+
 def test_the_untouched_folder_is_read_by_every_command(home: Path, trained: Path) -> None:
     for command in (*COMMANDS[:-1], *SLOW):
         assert spoken(home, command, run_id_of(trained)) == ""
@@ -344,7 +373,10 @@ def test_a_copy_of_the_runs_of_another_folder_is_not_even_read(
 ) -> None:
     copy = home / "stranger" / ".runs.parquet"
     assert copy.exists()
-    change_parquet(copy, lambda t: t.rename_columns([f"{n}x" for n in t.column_names]))
+    copied = pq.read_metadata(copy).metadata[b"tfc_jax_files"]
+    rows = pq.read_table(copy).drop_columns(["depth"])
+    rows = with_column(rows, "depth", pa.array([[3]] * len(rows)))
+    pq.write_table(rows.replace_schema_metadata({"tfc_jax_files": copied}), copy)
     assert len(open_results(home / "stranger").runs) == 6
 
 
