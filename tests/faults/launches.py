@@ -8,14 +8,13 @@ the signals, pipes, sessions and exit codes of separate processes.
 import io
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,7 +84,12 @@ def _serve(streams: Sequence[int], kept: Sequence[int], environment: Mapping[str
 
 
 def command(
-    arguments: Sequence[str], printed: str, caches: Sequence[str], forked: bool, nohup: bool
+    arguments: Sequence[str],
+    printed: str,
+    caches: Sequence[str],
+    forked: bool,
+    nohup: bool,
+    before: Callable[[], object],
 ) -> None:
     """Is a `tfc` process that commits after every chunk; what it prints goes to a file."""
     os.setsid()
@@ -99,18 +103,29 @@ def command(
     committer.COMMIT_COST_FACTOR = 0.0
     os.environ |= dict(zip(CACHES, caches, strict=True))
     jax.config.update("jax_compilation_cache_dir", caches[1])
+    before()
     sys.argv = ["tfc", *arguments]
     __main__.main()
 
 
 def start(
-    arguments: Sequence[object], printed: Path, *, forked: bool = True, nohup: bool = False
+    arguments: Sequence[object],
+    printed: Path,
+    *,
+    forked: bool = True,
+    nohup: bool = False,
+    before: Callable[[], object] = bool,
 ) -> ForkServerProcess:
-    """Starts `tfc ARGUMENTS`; returns when its first line has run."""
+    """Starts `tfc ARGUMENTS`; returns when its first line has run.
+
+    Args:
+      forked: whether its workers are, too.
+      before: a function of a module, called there first.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     caches = [os.environ[name] for name in CACHES]
-    given = ([*map(str, arguments)], str(printed), caches, forked, nohup)
+    given = ([*map(str, arguments)], str(printed), caches, forked, nohup, before)
     process = context.Process(target=command, args=given)
     process.start()
     assert process.pid is not None
@@ -137,6 +152,13 @@ def printed(out: Path) -> str:
     return out.with_suffix(".txt").read_text()
 
 
+def send(number: int, *pids: int) -> None:
+    """Sends a signal to processes, of which some may have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def handles(pid: int, number: int) -> bool:
     """Whether a process has a handler for a signal."""
     try:
@@ -147,14 +169,19 @@ def handles(pid: int, number: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process has started and that have not been waited for."""
+def workers_of(process: ForkServerProcess) -> list[int]:
+    """The workers of a launch: those of its children that have a session of their own."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
+        return [pid for pid in map(int, listed.read_text().split()) if os.getsid(pid) == pid]
     except OSError:
         return []
+
+
+def until_workers(process: ForkServerProcess) -> None:
+    """Waits until a launch has started its first worker."""
+    while process.is_alive() and not workers_of(process):
+        time.sleep(0.001)
 
 
 def is_alive(pid: int) -> bool:
@@ -174,14 +201,14 @@ def until_dead(pids: Sequence[int]) -> bool:
 
 
 @contextmanager
-def own_cache(folder: Path) -> Iterator[None]:
-    """A copy of the compilation cache: a kill may leave half an entry in it."""
+def own_cache() -> Iterator[None]:
+    """A compilation cache for processes that may be killed while they write in it.
+
+    It is kept for the next time: its place is part of the keys of its entries.
+    """
     old = {name: os.environ[name] for name in CACHES}
-    shutil.copytree(old["TFC_CACHE"], folder / "cache", dirs_exist_ok=True)
-    os.environ |= {
-        "TFC_CACHE": f"{folder}/cache",
-        "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache/xla",
-    }
+    place = Path(old["TFC_CACHE"]).with_name("tfc_jax_faults")
+    os.environ |= dict(zip(CACHES, (str(place), str(place / "xla")), strict=True))
     try:
         yield
     finally:

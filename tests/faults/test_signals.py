@@ -1,6 +1,5 @@
 """Signals that end a launch, at any time: it says so, ends with 130, and can be gone on with."""
 
-import os
 import random
 import signal
 import time
@@ -12,14 +11,16 @@ import pytest
 from tests.faults.conftest import Tally, Tries
 from tests.faults.launches import (
     LONG,
-    children,
     ended,
     finish,
     judge,
     own_cache,
     printed,
     run,
+    send,
     until_dead,
+    until_workers,
+    workers_of,
 )
 from tests.sweeps import make_sweep, train
 from tfc_jax.config import Sweep
@@ -30,8 +31,8 @@ PROCESSES = ("--workers", 1)
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with own_cache(tmp_path_factory.mktemp("cache")):
+def cache() -> Iterator[None]:
+    with own_cache():
         yield
 
 
@@ -65,9 +66,9 @@ def signalled(
     process = run(sweep.path, out, *flags)
     assert process.pid is not None
     time.sleep(delay_s)
-    workers = children(process.pid)
+    workers = workers_of(process)
     for number in numbers:
-        os.kill(process.pid, number)
+        send(number, process.pid)
         time.sleep(0.02)  # two at once would be one
     code = ended(process)
     until_dead(workers)
@@ -135,14 +136,12 @@ def test_a_signal_to_every_process_of_a_job(
         out = tmp_path / str(index)
         process = run(sweep.path, out, *PROCESSES)
         assert process.pid is not None
-        while not children(process.pid):
-            time.sleep(0.001)
+        until_workers(process)
         time.sleep(draws.uniform(0, 0.6 * seconds))
-        workers = children(process.pid)
-        for pid in workers:
-            os.kill(pid, number)
+        workers = workers_of(process)
+        send(number, *workers)
         if index % 4:
-            os.killpg(process.pid, number)
+            send(number, -process.pid)  # its whole group
         code, said = ended(process), printed(out)
         tally.wrong += (not is_told(code, said) if index % 4 else code != 0) or "FAILED" in said
         tally.wrong += not until_dead(workers) or not finish(sweep, out)
@@ -155,9 +154,8 @@ def test_a_hangup_that_nohup_has_set_aside(
 ) -> None:
     process = run(sweep.path, tmp_path / "out", *PROCESSES, nohup=True)
     assert process.pid is not None
-    while not children(process.pid):
-        time.sleep(0.001)
-    os.kill(process.pid, HUP)
+    until_workers(process)
+    send(HUP, process.pid)
     tally.tried += 1
     tally.wrong += ended(process) != 0 or "Stop" in printed(tmp_path / "out")
     assert not tally.bad

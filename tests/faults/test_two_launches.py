@@ -15,14 +15,16 @@ import pytest
 from tests.faults.conftest import Tally, Tries
 from tests.faults.launches import (
     LONG,
-    children,
     ended,
     finish,
     judge,
     own_cache,
     printed,
     run,
+    send,
     until_dead,
+    until_workers,
+    workers_of,
 )
 from tests.sweeps import make_sweep, train
 from tfc_jax import api, lock
@@ -37,8 +39,8 @@ HOST = re.escape(os.uname().nodename)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with own_cache(tmp_path_factory.mktemp("cache")):
+def cache() -> Iterator[None]:
+    with own_cache():
         yield
 
 
@@ -83,7 +85,7 @@ def test_a_lock_whose_owner_was_killed(
         while not (out / ".lock").exists():
             time.sleep(0.001)
         time.sleep(draws.uniform(0, 1.2))
-        workers = children(process.pid)
+        workers = workers_of(process)
         process.kill()
         ended(process)
         tally.wrong += not finish(sweep, out) or not until_dead(workers)
@@ -100,18 +102,15 @@ def test_a_launch_that_was_suspended_and_replaced(
         out = tmp_path / str(index)
         process = run(sweep.path, out, "--workers", 1)
         assert process.pid is not None
-        while not children(process.pid):
-            time.sleep(0.001)
+        until_workers(process)
         time.sleep(draws.uniform(0, 0.8))
-        everyone = [process.pid, *children(process.pid)]
-        for pid in everyone:
-            os.kill(pid, signal.SIGSTOP)
+        everyone = [process.pid, *workers_of(process)]
+        send(signal.SIGSTOP, *everyone)
         is_training = process.is_alive() and '"ended"' not in (out / "log.jsonl").read_text()
         (out / ".lock").unlink()
         tally.wrong += not finish(sweep, out)
-        for pid in reversed(everyone[1:]):
-            os.kill(pid, signal.SIGKILL)  # a worker's own fence is tested with the store
-        os.kill(process.pid, signal.SIGCONT)
+        send(signal.SIGKILL, *everyone[1:])  # a worker's own fence is tested with the store
+        send(signal.SIGCONT, process.pid)
         code, said = ended(process), printed(out)
         lost = code == 2 and "holds the folder no longer" in said
         tally.wrong += not (lost if is_training else code in (0, 2))

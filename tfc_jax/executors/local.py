@@ -117,6 +117,12 @@ class _Worker:
     silent_s: float | None = None  # how long we wait for it to have compiled; None if it has
     verdict: str = ""  # why it was killed
 
+    def close(self) -> None:
+        """What was left to send to one that is gone is of no use any more."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
     def does(self, doing: str) -> None:
         """It takes up something that may hang."""
         self.doing, self.silent_s = doing, 0.0
@@ -182,9 +188,7 @@ class _Pool:
         for worker in self.workers:
             if worker.task is not None:
                 worker.process.kill()
-            if worker.process.stdin is not None:
-                with suppress(BrokenPipeError):  # what was left to send is of no use any more
-                    worker.process.stdin.close()
+            worker.close()
         for worker in self.workers:
             worker.process.wait()
 
@@ -239,6 +243,7 @@ class _Pool:
     def _bury(self, worker: _Worker) -> None:
         """A worker died with a pack in hand: the pack failed, another worker goes on."""
         code = worker.process.wait()
+        worker.close()
         self.workers.remove(worker)
         if worker.task is None:
             return
