@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from tfc_jax import data, registry
 from tfc_jax.choices import Choice, Choices
@@ -17,7 +18,7 @@ from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import CONTRADICTIONS, KINDS, Run
 from tfc_jax.network import read_shape
-from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, prices, program_key
+from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, pack_id, prices, program_key
 from tfc_jax.timetable import Schedule
 
 
@@ -85,6 +86,7 @@ def make_plan(
     """
     by_program = _by_program(sweep.runs)
     programs = _programs(by_program)
+    _check_data(started, programs.values())
     packs, taken = _kept(started, sweep.runs, programs)
     missing = _by_program(r for r in sweep.runs if r.identity not in taken) if taken else by_program
     choices = stored.overridden(Choice(schedule, width))
@@ -121,19 +123,22 @@ def _kept(
                 failed=old.failed,
                 settled=old.settled,
             )
-            _check_data(pack, old.dataset_sha256)
             packs.append(pack)
     return packs, taken
 
 
-def _check_data(pack: Pack, stored: str | None) -> None:
-    """Rows of one run must come from one data set."""
-    if stored is not None and stored != pack.program.dataset.sha256:
-        raise InputError(
-            f"{pack.program.run.dataset}: its content is not what pack {pack.id} was started on "
-            f"(SHA-256 {stored[:12]} then, {pack.program.dataset.sha256[:12]} now). Restore the "
-            f"data, or start over with --fresh or another --out."
-        )
+def _check_data(started: Sequence[StartedPack], programs: Iterable[ProgramPlan]) -> None:
+    """All rows of a results folder must come from one content of a data set, new packs' too."""
+    firsts = {_data_part(old.runs[0]): old for old in started if old.dataset_sha256 is not None}
+    for program in programs:
+        old = firsts.get(_data_part(program.run))
+        if old is not None and old.dataset_sha256 != program.dataset.sha256:
+            raise InputError(
+                f"{program.run.dataset}: its content is not what pack "
+                f"{pack_id(run.run_id for run in old.runs)} was started on (SHA-256 "
+                f"{str(old.dataset_sha256)[:12]} then, {program.dataset.sha256[:12]} now). Restore "
+                f"the data, or start over with --fresh or another --out."
+            )
 
 
 def _check_memory(plan: Plan, max_memory: float | None) -> None:
@@ -167,8 +172,8 @@ def _programs(by_program: Mapping[Hashable, Sequence[Run]]) -> dict[Hashable, Pr
     unfit: list[str] = []
     for key, members in by_program.items():
         first = members[0]
-        part = {k: getattr(first, k) for k in ("n_train", "classes", "difficulty")}
-        name = (first.dataset, *part.values())
+        name = _data_part(first)
+        part = dict(zip(("n_train", "classes", "difficulty"), name[1:], strict=True))
         try:
             if name not in datasets:
                 datasets[name] = data.load(first.dataset, **part)
@@ -186,6 +191,11 @@ def _programs(by_program: Mapping[Hashable, Sequence[Run]]) -> dict[Hashable, Pr
     if errors or unfit:
         raise InputError(list(dict.fromkeys(errors + unfit)))
     return programs
+
+
+def _data_part(run: Run) -> tuple[Any, ...]:
+    """What decides which samples a run trains on."""
+    return run.dataset, run.n_train, run.classes, run.difficulty
 
 
 def _unfit(program: ProgramPlan) -> list[str]:

@@ -82,6 +82,7 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
             schedule=pack.schedule,
             record=sweep.record,
             steps=pack.steps_done,
+            dataset_sha256=pack.dataset_sha256 or "",
         )
         was_halved = _train(task, found) or _was_halved(folder, pack)
         tables = list(result_columns(sweep.record))

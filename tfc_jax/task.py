@@ -16,7 +16,11 @@ PREPARE = "prepare "  # before a task that a worker may get next
 
 @dataclass(frozen=True)
 class Task:
-    """Train one pack up to `steps` and commit it below `out`, every `commit_seconds` or so."""
+    """Train one pack up to `steps` and commit it below `out`, every `commit_seconds` or so.
+
+    Attributes:
+      dataset_sha256: of the arrays that were planned with; a worker refuses others. "" is any.
+    """
 
     out: str
     pack: str
@@ -27,6 +31,7 @@ class Task:
     record: Record
     steps: int
     commit_seconds: float = COMMIT_SECONDS
+    dataset_sha256: str = ""
 
     @classmethod
     def of(
@@ -46,6 +51,7 @@ class Task:
             record=sweep.record,
             steps=sweep.steps,
             commit_seconds=commit_seconds,
+            dataset_sha256=pack.program.dataset.sha256,
         )
 
     def to_json(self) -> str:

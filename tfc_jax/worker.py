@@ -125,9 +125,20 @@ def prepare(task: Task) -> tuple[PackEngine, dict[str, Any]]:
     """Returns the engine of a pack, and its columns of the runs table."""
     run = task.runs[0]
     plan = ProgramPlan(run, load_dataset(run.dataset, run.n_train, run.classes, run.difficulty))
+    _check_data(task, plan)
     program = compiled_program(_trainer(plan, task.record), task.record, task.schedule)
     arrays = device_data(plan.dataset, run.scaling)
     return PackEngine(program, task.record, task.runs, task.width, arrays), _facts(task, plan)
+
+
+def _check_data(task: Task, plan: ProgramPlan) -> None:
+    """Files may have changed since the launcher read them."""
+    if task.dataset_sha256 not in ("", plan.dataset.sha256):
+        raise InputError(
+            f"{plan.run.dataset}: its content is not what this pack is for (SHA-256 "
+            f"{task.dataset_sha256[:12]} then, {plan.dataset.sha256[:12]} now). Restore the data "
+            f"and run tfc retry."
+        )
 
 
 def _trained_by(now: Mapping[str, Any], stored: Mapping[str, list[Any]]) -> dict[str, str]:

@@ -89,8 +89,11 @@ def _version(folder: Path) -> tuple[int, ...]:
 
 
 def _formats(info: Path) -> set[str]:
-    content = json.loads(info.read_text())
-    return {content.get("fileFormat", ""), *content.get("alternativeFileFormats", ())}
+    try:
+        content = json.loads(info.read_text())
+        return {content.get("fileFormat", ""), *content.get("alternativeFileFormats", ())}
+    except (ValueError, AttributeError, TypeError):
+        return {_FORMAT}  # it is damaged, which reading it will tell
 
 
 def _read_prepared(name: str) -> Dataset:
@@ -100,6 +103,18 @@ def _read_prepared(name: str) -> Dataset:
             f"dataset '{name}' is not prepared on this machine (neither {_cache.folder(name)} nor "
             f"{data_dir() / builder_name(name)} as {_FORMAT}). Run: tfc data prepare {name}"
         )
+    try:
+        return _read_folder(name, folder)
+    except (InputError, ImportError):
+        raise
+    except Exception as error:  # whatever TFDS and its libraries make of bytes that are not theirs
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{folder} is damaged ({what}). Delete it and run: tfc data prepare {name}"
+        ) from error
+
+
+def _read_folder(name: str, folder: Path) -> Dataset:
     import tensorflow_datasets as tfds
 
     from tfc_jax.data._tfds_builder import split_for_test, unsuitable
@@ -110,20 +125,20 @@ def _read_prepared(name: str) -> Dataset:
         problems = unsuitable(dict(builder.info.features), splits)
         if problems:
             raise InputError([f"dataset '{name}': {problem}" for problem in problems])
-        try:
-            x_train, y_train = read_split(builder, "train")
-            x_test, y_test = read_split(builder, split_for_test(splits))
-        except RuntimeError as error:
-            raise InputError(
-                f"{folder} is damaged ({error}). Delete it and run: tfc data prepare {name}"
-            ) from error
+        x_train, y_train = read_split(builder, "train")
+        x_test, y_test = read_split(builder, split_for_test(splits))
     names = tuple(builder.info.features["label"].names)
     return Dataset(name, x_train, y_train, x_test, y_test, names, _MAX_VALUE)
 
 
 def read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns images, uint8 (N, H, W, C), and their `label`, int32 (N,)."""
-    source = builder.as_data_source(split, file_format=_FORMAT)
+    source, n_expected = (
+        builder.as_data_source(split, file_format=_FORMAT),
+        builder.info.splits[split].num_examples,
+    )
+    if len(source) != n_expected:
+        raise ValueError(f"{len(source)} of {n_expected} {split} examples are there")
     x = np.empty((len(source), *builder.info.features["image"].shape), np.uint8)
     y = np.empty(len(source), np.int32)
     for start in range(0, len(source), _BATCH):
