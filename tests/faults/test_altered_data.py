@@ -215,7 +215,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "one sample less": {"x_train": X[:-1], "y_train": np.arange(23) % 3},
     "NaN": {"x_train": np.full(X.shape, np.nan, np.float32), "x_test": np.ones((6, 2, 2, 1), "f4")},
 }
-ASKED = {
+ASKED: dict[str, dict[str, Any]] = {
     "the same runs, longer": {"steps": 40},
     "only new runs": {"learning_rate": 0.3},
 }
