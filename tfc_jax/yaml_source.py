@@ -149,6 +149,7 @@ def _remedy(problem: str) -> str:
     remedies = {
         "\\t": " Indent with spaces.",
         "mapping values": " Check the indentation, and put quotes around text with a colon.",
+        "could not find expected ':'": " Write key: value.",
         "cannot start": " Put quotes around the text.",
         "another document": " Keep one sweep in a file.",
         "nested deeper": " A sweep needs 5 levels.",
