@@ -39,8 +39,10 @@ from tfc_jax.flags import (
     Width,
     Workers,
     compile_minutes_of,
+    finite,
     load_all,
     options_of,
+    usable,
     with_folders,
 )
 from tfc_jax.untrusted import reading
@@ -124,7 +126,13 @@ def run(
     deterministic: Deterministic = False,
     executor: Annotated[Executor, typer.Option(help="Where workers run.")] = Executor.local,
     commit_seconds: Annotated[
-        float, typer.Option(min=0, help="How old results may grow before they are committed.")
+        float,
+        typer.Option(
+            min=0,
+            max=86_400,
+            callback=finite,
+            help="How old results may grow before they are committed.",
+        ),
     ] = 30.0,
     compile_minutes: CompileMinutes = None,
     fail_fast: Annotated[
@@ -263,7 +271,8 @@ def replay(results: ResultsPath, run_id: RunId) -> None:
 @app.command()
 @reports_errors
 def report(
-    results: ResultsPath, out: Annotated[Path | None, typer.Option(help="HTML file.")] = None
+    results: ResultsPath,
+    out: Annotated[Path | None, typer.Option(callback=usable, help="HTML file.")] = None,
 ) -> None:
     """Write one self-contained HTML page about a results folder."""
     from analysis.own_claims import own_claims
@@ -272,6 +281,8 @@ def report(
     from tfc_jax.results import open_results
 
     target = out or results / "report.html"
+    if target.is_dir():
+        refuse(f"--out: {target} is a folder. Give the name of an HTML file.")
     with reading(results):
         opened = open_results(results)
         claims, note = own_claims(opened) if len(opened.runs) else (None, "")
@@ -317,7 +328,10 @@ def bench(
         bool, typer.Option("--store", help="Store what is recommended, for packs to come.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Time for each candidate, compilation apart.")
+        float,
+        typer.Option(
+            min=0.1, max=3600, callback=finite, help="Time for each candidate, compilation apart."
+        ),
     ] = 3.0,
     set_: Set = [],  # noqa: B006 - typer copies it
     filter_: Filter = None,

@@ -1,5 +1,6 @@
 """The flags that commands share, and what is made of them."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,23 +28,55 @@ class Executor(StrEnum):
     local = "local"
 
 
+MOST, MOST_WORKERS = 2**31 - 1, 1024
+
+
+def finite(value: float | None) -> float | None:
+    """Refuses NaN, which is neither below nor above any limit."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} came. Allowed: a finite number.")
+    return value
+
+
+def usable(path: Path | None) -> Path | None:
+    """Refuses a path that the system cannot even look for, such as one that is too long."""
+    try:
+        if path is not None:
+            path.exists()
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(
+            f"{getattr(error, 'strerror', error)}. Give another path."
+        ) from None
+    return path
+
+
 SweepPath = Annotated[Path, typer.Argument(help="Sweep file (YAML).", metavar="SWEEP")]
 SweepPaths = Annotated[list[Path], typer.Argument(help="Sweep files (YAML).", metavar="SWEEP...")]
-ResultsPath = Annotated[Path, typer.Argument(help="Results folder.", metavar="RESULTS")]
+ResultsPath = Annotated[
+    Path, typer.Argument(callback=usable, help="Results folder.", metavar="RESULTS")
+]
 RunId = Annotated[str, typer.Argument(help="12 hex digits, see `tfc ls`.", metavar="RUN_ID")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
 Filter = Annotated[
     str | None, typer.Option("--filter", help='Only runs where this holds: "depth > 5".')
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N runs.")]
-Out = Annotated[Path | None, typer.Option(help="Results folder; default results/<name>.")]
+Limit = Annotated[int | None, typer.Option(min=1, max=MOST, help="Only the first N runs.")]
+Out = Annotated[
+    Path | None, typer.Option(callback=usable, help="Results folder; default results/<name>.")
+]
 Width = Annotated[int | None, typer.Option(min=1, max=65536, help="Lanes of a new pack.")]
 Scheduled = Annotated[Schedule | None, typer.Option(help="Schedule of new packs.")]
 MaxMemory = Annotated[
-    float | None, typer.Option(min=0.001, metavar="GIB", help="Device memory a pack may need.")
+    float | None,
+    typer.Option(
+        min=0.001, max=MOST, callback=finite, metavar="GIB", help="Device memory a pack may need."
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes; default one per device; 0: in this one.")
+    int | None,
+    typer.Option(
+        min=0, max=MOST_WORKERS, help="Processes; default one per device; 0: in this one."
+    ),
 ]
 CompileMinutes = Annotated[
     float | None,

@@ -22,7 +22,7 @@ def load_raw(name: str) -> Dataset:
     Raises:
       InputError: there is no such archive, or it does not hold such arrays.
     """
-    raw = _read(Path(name.removeprefix(PREFIX)).expanduser(), name)
+    raw = _read(_path(name), name)
     y_train, y_test, n_classes = _targets(name, raw["y_train"], raw["y_test"])
     return Dataset(
         name=name,
@@ -35,9 +35,24 @@ def load_raw(name: str) -> Dataset:
     )
 
 
+def _path(name: str) -> Path:
+    """Returns the PATH of a name, if the system can look for it."""
+    path = Path(name.removeprefix(PREFIX))
+    try:
+        path = path.expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, or the home of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"dataset '{name}': {reason}. Give the path of an archive.") from None
+    return path
+
+
 def _read(path: Path, name: str) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise InputError(f"dataset '{name}': there is no file {path.absolute()}.")
+        raise InputError(
+            f"dataset '{name}': there is no file {path.absolute()}. Give the path of an "
+            "archive that np.savez wrote."
+        )
     try:
         arrays = read_arrays(path, ARRAYS)
         others = names_of(path)
