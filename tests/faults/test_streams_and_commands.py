@@ -247,8 +247,9 @@ def test_a_terminal_that_is_closed(
         main, other = pty.openpty()
         flags = ("--pack-width", 3, "--workers", 1, "--commit-seconds", 0)
         command = [sys.executable, "-c", LOGIN, "run", sweep.path, "--out", out, *flags]
-        streams = {"stdin": other, "stdout": other, "stderr": other}
-        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, **streams)
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, stdin=other, stdout=other, stderr=other
+        )
         os.close(other)
         while process.poll() is None and not list(out.glob("checkpoints/*.npz")):
             if select.select([main], [], [], 0.01)[0]:
