@@ -1,10 +1,14 @@
 """Signals that end a launch, at any time: it says so, ends with 130, and can be gone on with."""
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,8 +26,10 @@ from tests.faults.launches import (
     until_workers,
     workers_of,
 )
-from tests.sweeps import make_sweep, train
+from tests.sweeps import CPU, make_sweep, train
 from tfc_jax.config import Sweep
+from tfc_jax.console import interruptible
+from tfc_jax.executors.local import Settings, _Pool
 
 pytestmark = pytest.mark.slow
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -96,7 +102,8 @@ def test_one_signal_at_any_time(
         out = tmp_path / str(index)
         delay_s = draws.uniform(0, seconds)
         flags = PROCESSES if draws.random() < 0.7 else ("--workers", 0)
-        code, said, left = signalled(sweep, out, [number], delay_s, flags)
+        numbers = [number, number] if number == HUP else [number]  # a shell sends it again
+        code, said, left = signalled(sweep, out, numbers, delay_s, flags)
         codes.append(code)
         tally.wrong += not is_told(code, said) or bool(left) or not finish(sweep, out)
         judge(tally, out, reference, text=said)
@@ -159,3 +166,48 @@ def test_a_hangup_that_nohup_has_set_aside(
     tally.tried += 1
     tally.wrong += ended(process) != 0 or "Stop" in printed(tmp_path / "out")
     assert not tally.bad
+
+
+def test_a_second_ctrl_c_where_no_worker_runs(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Such as in a long plan, or in a chunk that this process trains: it does not wait for it."""
+    ended_with: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended_with.append)
+    with interruptible() as interrupt:
+        signal.raise_signal(INT)
+        assert (interrupt.level, ended_with) == (1, [])
+        interrupt.attended = True
+        signal.raise_signal(INT)
+        assert (interrupt.level, ended_with) == (2, [])  # the pool ends its workers
+        interrupt.attended = False
+        signal.raise_signal(INT)
+    assert ended_with == [130]
+    assert capfd.readouterr().err.count("Stopping") == 3
+
+
+def test_signals_are_handled_before_anything_slow_is_imported() -> None:
+    code = (
+        "import sys, tfc_jax.__main__ as main\n"
+        "main.signals.handle = lambda _: sys.exit('typer' in sys.modules)\n"
+        "main.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def blocked(pid: int) -> set[int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
+def test_a_worker_gets_no_signal_of_its_job_from_its_first_moment_on(tmp_path: Path) -> None:
+    nothing: Any = None
+    with open(tmp_path / "log", "w") as log:
+        pool = _Pool(nothing, Settings(CPU, 1, {}, log), nothing, nothing)
+        process = pool._process({})
+    process.kill()
+    found = blocked(process.pid)  # a zombie has its mask still
+    process.communicate()
+    assert {TERM, INT, HUP} <= found
+    assert not {TERM, INT, HUP} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
