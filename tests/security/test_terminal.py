@@ -143,7 +143,9 @@ def test_warnings_show_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         tell_warnings()
         logging.getLogger("tfc_jax").warning("%s set aside", EVIL)
-        assert_plain(capsys.readouterr().err)
+        said = capsys.readouterr().err
+        assert ESCAPED + " set aside" in said
+        assert_plain(said)
     finally:
         logging.captureWarnings(False)
         root.handlers = before
