@@ -64,7 +64,8 @@ def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
     if folder.table(table).exists():
         return
     staged = folder.staging / table
-    files.make_folder(staged)
+    with suppress(FileExistsError):  # left by a crash
+        files.make_new_folder(staged)
     with files.new_file(staged / EMPTY_PART) as file:
         write_parquet(schema.empty_table(), file)
     files.sync_folder(staged)

@@ -65,7 +65,7 @@ def newest_checkpoint_damaged(out: Path) -> None:
 
 def done(out: Path) -> None:
     """Fewer steps were asked for, and are done."""
-    train_fake_pack(out, steps=20, commit_every=20)
+    train_fake_pack(out, steps=20, commit_every=10)
 
 
 SCENES = (nothing, done, killed_before_publishing, newest_checkpoint_damaged)
