@@ -97,9 +97,18 @@ def disk(folder: Path) -> Row:
 def data_sets() -> list[Row]:
     """Returns one row per data set that a sweep may name."""
     return [
-        Row(f"data {s.name}", f"{'ready' if s.available else 'absent'}: {s.where}", s.remedy)
+        Row(
+            f"data {s.name}",
+            f"{'ready' if s.available else 'absent'}: {_from_home(s.where)}",
+            _from_home(s.remedy),
+        )
         for s in data.state()
     ]
+
+
+def _from_home(text: str) -> str:
+    """Paths as people write them, who show this table to others."""
+    return text.replace(str(Path.home()), "~")
 
 
 def _project(requirement: str) -> str:
