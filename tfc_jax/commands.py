@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from tfc_jax import bench, bench_report, choices, devices, estimate, fsck, manifest
+from tfc_jax import bench, bench_report, choices, devices, estimate, fsck, manifest, space
 from tfc_jax.config import Sweep
 from tfc_jax.console import (
     SOME_FAILED,
@@ -42,6 +42,7 @@ def show_plan(
         return
     print_table(list(rows[0]), [row.values() for row in rows])
     echo(estimate.summary(planned, n_workers))
+    echo(space.as_text(planned, folder))
     if any(pack.steps_done == 0 for pack in planned.unfinished):
         echo(choices.origin(folder, found.platform, options.choice))
     elif options.choice != choices.Choice():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from tfc_jax import choices, files, fsck, manifest, plan, rounds, store
+from tfc_jax import choices, files, fsck, manifest, plan, rounds, space, store
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
@@ -84,6 +84,7 @@ def launch(
     _check_workers(options, found)
     seen = _seen(folder)
     planned = plan_sweep(sweep, folder, options, found)
+    space.check_fits(planned, folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
         if options.fresh:
             _clear(folder)

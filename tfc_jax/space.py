@@ -1,0 +1,67 @@
+"""Whether what a launch is to write fits on its disk, before anything is compiled.
+
+Of finished sweeps 0.65 to 1.0 of the estimate stood on the disk in the end (12 sweeps of 0.2 to 11
+million values): a launch is refused where not even half of what it lacks would fit.
+"""
+
+import shutil
+
+from tfc_jax.errors import InputError
+from tfc_jax.layout import Folder
+from tfc_jax.pack import Pack, prices
+from tfc_jax.plan import Plan
+
+LEAST_SHARE = 0.5  # of the estimate, that is written for sure
+
+
+def left_bytes(plan: Plan) -> float:
+    """Returns what the unfinished packs still have to write, by formula."""
+    record, steps = plan.sweep.record, plan.sweep.steps
+
+    def left(pack: Pack) -> float:
+        written = pack.disk_bytes(record, min(pack.steps_done, steps))
+        return pack.disk_bytes(record, steps) - (written if pack.steps_done else 0.0)
+
+    return sum(prices(left, plan.unfinished))
+
+
+def free_bytes(folder: Folder) -> int:
+    """Returns the free space where the results are, or are to be."""
+    place = folder.root.absolute()
+    while not place.is_dir():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def check_fits(plan: Plan, folder: Folder, *, fresh: bool) -> None:
+    """Refuses a launch that would surely end on a full disk.
+
+    Args:
+      fresh: what is in the folder goes first.
+    Raises:
+      InputError: half of what is still to be written is more than what is free.
+    """
+    need, free = left_bytes(plan), free_bytes(folder)
+    if fresh:
+        free += sum(path.stat().st_size for path in folder.root.rglob("*") if path.is_file())
+    if need * LEAST_SHARE > free:
+        raise InputError(
+            f"{folder.root}: about {in_words(need)} are still to be written, but {in_words(free)} "
+            f"are free on this disk. Make room, write elsewhere with --out, record less "
+            f"(record.every, record.metrics), or train fewer runs (--limit)."
+        )
+
+
+def in_words(n_bytes: float) -> str:
+    """E.g. `12 MiB`, `3.4 GiB`."""
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes / 2**20:,.0f} MiB"
+
+
+def as_text(plan: Plan, folder: Folder) -> str:
+    """What is still to be written, what is free, and whether that may be too little."""
+    need, free = left_bytes(plan), free_bytes(folder)
+    short = " This may not fit: make room or give another --out." if need > free else ""
+    return f"Disk: {in_words(need)} still to be written, {in_words(free)} free.{short}"
