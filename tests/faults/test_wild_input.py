@@ -53,15 +53,20 @@ def outcome(path: Path, chance: random.Random) -> str:
     try:
         sweep = load_sweep(path, overrides=overrides, where=where, limit=4)
     except InputError as error:
-        assert error.messages
-        for message in error.messages:
-            assert message.isprintable()
-            assert 10 < len(message) <= LONGEST
-            assert message.startswith((str(path), "--set", "--filter")) or "left out" in message
+        check(error.messages, str(path))
         return "refused"
     assert isinstance(sweep, Sweep)
     assert len(sweep.runs) >= 1
     return "read"
+
+
+def check(messages: tuple[str, ...], path: str) -> None:
+    """Each is one printable line that says where; raises AssertionError otherwise."""
+    assert messages
+    for message in messages:
+        assert message.isprintable()
+        assert 10 < len(message) <= LONGEST
+        assert message.startswith((path, "--set", "--filter")) or "left out" in message
 
 
 def test_wild_input(
