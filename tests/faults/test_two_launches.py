@@ -203,10 +203,12 @@ def test_a_lock_that_is_taken_but_not_signed_yet(tmp_path: Path) -> None:
     thread = threading.Thread(target=sign_late)
     thread.start()
     taken.wait()
-    with pytest.raises(InputError, match=rf"\(process {os.getpid()} on"), sole_writer(folder):
-        pass
-    done.set()
-    thread.join()
+    try:
+        with pytest.raises(InputError, match=rf"\(process {os.getpid()} on"), sole_writer(folder):
+            pass
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_lock_that_is_a_link_to_a_file_of_the_user(tmp_path: Path) -> None:
