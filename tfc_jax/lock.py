@@ -90,9 +90,9 @@ def _locked(folder: Folder) -> int:
         if _try_lock(descriptor, folder):
             if _is_at(folder.lock, descriptor):
                 return descriptor
-            os.close(descriptor)  # deleted since it was opened: the next one has another
-            continue
-        record = _record_of(descriptor)
+            record = ""  # deleted since it was opened: the next one has another
+        else:
+            record = _record_of(descriptor)
         os.close(descriptor)
         if time.monotonic() - began >= _patience(record):
             raise InputError(
