@@ -71,10 +71,11 @@ class Committer:
 
     def _take(self, chunk: Chunk) -> None:
         self._store.add(chunk)
-        step = chunk.span.stop
+        step, cost = chunk.span.stop, {}
         if chunk.carry is not None:
             began = time.monotonic()
             status = "done" if step >= self._task.steps else "running"
             self._store.commit(to_arrays(chunk.carry), began - self._began, status)
             self._commit_cost = time.monotonic() - began
-        self._report({"event": "step", "pack": self._store.pack, "step": step})
+            cost = {"commit_s": round(self._commit_cost, 3)}
+        self._report({"event": "step", "pack": self._store.pack, "step": step, **cost})
