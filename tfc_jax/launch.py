@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
+
 from tfc_jax import choices, files, fsck, manifest, plan, rounds, space, store
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
@@ -82,14 +84,16 @@ def launch(
       InputError: before anything is written or compiled; also of results that are damaged.
     """
     _check_workers(options, found)
-    seen = _seen(folder)
-    planned = plan_sweep(sweep, folder, options, found)
-    space.check_fits(planned, folder, fresh=options.fresh)
+    early = _early_plan(sweep, folder, options, found)
+    if early is not None:
+        space.check_fits(early[0], folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
         if options.fresh:
             _clear(folder)
-        elif _seen(folder) != seen:  # others have written until now
-            planned = plan_sweep(sweep, folder, options, found)
+        if early is None or (not options.fresh and _seen(folder) != early[1]):
+            planned = plan_sweep(sweep, folder, options, found)  # others have written until now
+        else:
+            planned = early[0]
         fsck.refuse_damage(folder, [pack.id for pack in planned.unfinished])
         store.create(folder, sweep.record)
         _store_choice(folder, found.platform, options)
@@ -119,6 +123,21 @@ def _sentence_of_disk(folder: Folder) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(files.trouble(folder.root, error)) from error
+
+
+def _early_plan(
+    sweep: Sweep, folder: Folder, options: Options, found: Devices
+) -> tuple[Plan, list[tuple[str, Mark]]] | None:
+    """Plans before the folder is locked, so that bad input leaves no trace.
+
+    None where files changed while they were read: then another launch is writing, and the lock
+    tells who; or something is damaged, and the plan that is made with the lock tells what.
+    """
+    try:
+        seen = _seen(folder)
+        return plan_sweep(sweep, folder, options, found), seen
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _store_choice(folder: Folder, platform: str, options: Options) -> None:

@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.sweeps import read_rows, train
@@ -112,3 +114,32 @@ def test_a_launch_that_waited_cuts_what_is_missing_then(
     assert train(sweep, tmp_path / "out", width=3) == DONE
     assert len(open_results(tmp_path / "out").runs) == 6
     assert len(read_rows(tmp_path / "out" / "steps")) == 6 * 60
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), pa.ArrowInvalid("cut short")])
+def test_results_that_change_while_a_second_launch_plans_are_no_damage(
+    out: Path, sweep: Sweep, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, errors = launch.plan_sweep, [error, error]
+
+    def torn(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return original(*arguments)
+
+    monkeypatch.setattr(launch, "plan_sweep", torn)
+    with locked(out, alive()), pytest.raises(InputError, match=r"another `tfc run`.*\(process"):
+        train(sweep, out)
+    assert train(sweep, out) == DONE
+    assert not errors
+
+
+def test_results_that_cannot_be_read_with_the_lock_are_damaged(
+    out: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: Any) -> Any:
+        raise pa.ArrowInvalid("no Parquet")
+
+    monkeypatch.setattr(launch, "plan_sweep", damaged)
+    with pytest.raises(pa.ArrowInvalid, match="no Parquet"):
+        train(sweep, out)
