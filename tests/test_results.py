@@ -229,7 +229,7 @@ def test_a_damaged_part_is_noticed_when_it_is_read(growing: Folder) -> None:
     raw = bytearray(part.read_bytes())
     raw[column.data_page_offset + column.total_compressed_size - 1] ^= 1
     part.write_bytes(raw)
-    with pytest.raises(OSError, match="CRC"):
+    with pytest.raises(InputError, match="CRC"):
         open_results(growing.root).steps()
 
 

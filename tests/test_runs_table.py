@@ -21,6 +21,7 @@ from tests.sweeps import (
     train_fake_pack,
 )
 from tfc_jax import files
+from tfc_jax.errors import InputError
 from tfc_jax.files import mark
 from tfc_jax.glance import RUN_COLUMNS, Glance
 from tfc_jax.keys import Run
@@ -117,7 +118,7 @@ def test_a_pack_whose_rows_are_lost_is_lost_in_the_copy_too(folder: Folder) -> N
 
 def test_a_damaged_file_is_noticed_though_there_is_a_copy_of_it(folder: Folder) -> None:
     with_a_wrong_page(folder.runs / f"{PACK}.parquet")
-    with pytest.raises(OSError, match="CRC"):
+    with pytest.raises(InputError, match="CRC"):
         list(started_packs(folder))
 
 

@@ -14,10 +14,9 @@ from tfc_jax.errors import InputError
 from tfc_jax.files import write_whole
 from tfc_jax.layout import Folder
 from tfc_jax.pack import SCHEDULES
+from tfc_jax.stored_columns import WIDEST_PACK
 from tfc_jax.timetable import Schedule
 from tfc_jax.untrusted import read_json
-
-WIDEST = 65536
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _choice(content: Mapping[str, Any]) -> Choice:
     width = choice.pack_width
     if choice.schedule is not None:
         _known(choice.schedule, set(SCHEDULES.values()))
-    if width is not None and not (type(width) is int and 1 <= width <= WIDEST):
+    if width is not None and not (type(width) is int and 1 <= width <= WIDEST_PACK):
         raise ValueError(f"pack_width {width!r} came")
     return choice
 

@@ -21,6 +21,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
 from tfc_jax.rounds import known
 from tfc_jax.runs_table import RunsTable
+from tfc_jax.untrusted import reading
 
 T = TypeVar("T")
 HEAD = 200  # bytes that tell one log from another
@@ -168,7 +169,8 @@ class Glance:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._log = Log(folder.log)
-        self._runs: Cache[pa.Table] = Cache(RunsTable(folder, RUN_COLUMNS).rows_of)
+        self._table = RunsTable(folder, RUN_COLUMNS)
+        self._runs: Cache[pa.Table] = Cache(self._table.rows_of)
         self._sweep: tuple[Any, Sweep] | None = None
         self._known: tuple[Any, Sweep] | None = None
 
@@ -204,8 +206,15 @@ class Glance:
         return self._log.read()
 
     def runs(self) -> pd.DataFrame:
-        """Returns RUN_COLUMNS of every started run."""
-        tables = self._runs.read(sorted(self.folder.runs.glob("*.parquet")))
+        """Returns RUN_COLUMNS of every started run.
+
+        Raises:
+          InputError: a file is damaged, or holds what no launch writes.
+        """
+        tables = self._runs.read(self._table.files)
         if not tables:
             return pd.DataFrame(columns=list(RUN_COLUMNS))
-        return pa.concat_tables(tables.values(), promote_options="default").to_pandas()
+        with reading(self.folder.root, self.folder.runs):
+            rows = pa.concat_tables(tables.values(), promote_options="default")
+            self._table.check(rows)
+            return rows.to_pandas()

@@ -15,6 +15,7 @@ import pyarrow as pa
 from tfc_jax import choices, files, fsck, manifest, plan, rounds, space, store
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
+from tfc_jax.contents import check_contents
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import EventLog, OnEvent
@@ -29,7 +30,7 @@ from tfc_jax.plan import Plan
 from tfc_jax.results import Results
 from tfc_jax.started import run_status, started_packs
 from tfc_jax.task import Task
-from tfc_jax.untrusted import check_contents, reading
+from tfc_jax.untrusted import reading
 from tfc_jax.wording import counted
 
 logger = logging.getLogger(__name__)

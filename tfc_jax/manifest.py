@@ -12,13 +12,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tfc_jax.config import Sweep, load_sweep
+from tfc_jax.contents import check_contents
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.files import write_whole
 from tfc_jax.layout import Folder
 from tfc_jax.record import Record
 from tfc_jax.schema import result_columns, run_columns
-from tfc_jax.untrusted import check_contents, read_json
+from tfc_jax.untrusted import read_json
 
 LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
 GIVEN = ("set", "filter", "limit")
@@ -119,6 +120,11 @@ def launched_sweep(folder: Folder) -> Sweep:
       InputError: the folder holds no results, or what cannot be read as such.
     """
     check_contents(folder.root)
+    return stored_sweep(folder)
+
+
+def stored_sweep(folder: Folder) -> Sweep:
+    """Returns what `launched_sweep` does of a folder in which everything is in its place."""
     manifest = read(folder)
     if manifest is None:
         raise InputError(

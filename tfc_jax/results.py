@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 from tfc_jax import expression
 from tfc_jax.archives import read_arrays
 from tfc_jax.comparison import Mask, as_column
+from tfc_jax.contents import check_contents
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
 from tfc_jax.rows import Rows
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import KEY_COLUMNS
-from tfc_jax.stored_columns import check_columns
-from tfc_jax.untrusted import check_contents
+from tfc_jax.stored_columns import check_columns, double_run
+from tfc_jax.untrusted import DamagedFile, reading
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 ROW_KEYS = tuple(dict.fromkeys(c.name for keys in KEY_COLUMNS.values() for c in keys))
@@ -70,7 +71,7 @@ class Results:
         Read once; open the results again to see newer rows.
 
         Raises:
-          InputError: the table has no file.
+          InputError: the table has no file, or one of its files or the analysis is damaged.
         """
         if not self._folder.has_runs:
             raise InputError(
@@ -78,11 +79,11 @@ class Results:
             )
         table = _completed(RunsTable(self._folder).read())
         frame = table.to_pandas(types_mapper=_nullable)
-        if self._folder.analysis.exists():
-            analysis = _analysis(self._folder.analysis)
-            clashing = frame.columns.intersection(analysis.columns).drop("run_id")
-            frame = frame.merge(analysis.drop(columns=clashing), on="run_id", how="left")
-        return frame
+        analysis = stored_analysis(self._folder)
+        if analysis is None:
+            return frame
+        clashing = frame.columns.intersection(analysis.columns).drop("run_id")
+        return frame.merge(analysis.drop(columns=clashing), on="run_id", how="left")
 
     def steps(
         self,
@@ -129,10 +130,8 @@ class Results:
             weights = read_arrays(path)
             return {name: array[lane] for name, array in weights.items()}
         except (ValueError, IndexError) as error:
-            raise InputError(
-                f"{path}: these are not the final weights of a pack ({error}). Restore the "
-                f"file from a copy, or train the pack again with --fresh."
-            ) from error
+            what = f"these are not the final weights of a pack ({error})"
+            raise DamagedFile(path, self.path, what) from error
 
     def table(
         self,
@@ -188,7 +187,7 @@ class Results:
     def has(self, table: str, column: str) -> bool:
         """Whether the sweep records this column."""
         files = sorted(self._folder.table(table).glob("*.parquet"))
-        return bool(files) and column in pq.read_schema(files[0]).names
+        return bool(files) and column in self._names(files[0])
 
     def _columns(self, name: str) -> list[str]:
         files = sorted(self._folder.table(name).glob("*.parquet"))
@@ -198,7 +197,11 @@ class Results:
                 f"{self.path}: there is no table '{name}'.{nearest(name, tables)} "
                 f"Tables here: {', '.join(tables)}."
             )
-        return list(pq.read_schema(files[0]).names)
+        return self._names(files[0])
+
+    def _names(self, part: Path) -> list[str]:
+        with reading(self.path, part):
+            return list(pq.read_schema(part).names)
 
     def _check(self, columns: Sequence[str], available: Sequence[str]) -> None:
         if isinstance(columns, str):
@@ -231,10 +234,21 @@ class Results:
         return rows.iloc[0]
 
 
-def _analysis(path: Path) -> pd.DataFrame:
-    with pq.ParquetFile(path) as file:
-        check_columns(file.schema_arrow, path, of_runs=True)
+def stored_analysis(folder: Folder) -> pd.DataFrame | None:
+    """Returns what the analysis says of each run, which is read with the runs; None without one.
+
+    Raises:
+      InputError: it cannot be read, or says several things of a run.
+    """
+    path = folder.analysis
+    if not path.exists():
+        return None
+    with reading(folder.root, path), pq.ParquetFile(path) as file:
+        check_columns(file.schema_arrow, path, needed=["run_id"], of_runs=True)
         table = file.read(use_threads=False)
+    double = double_run(table)
+    if double:
+        raise DamagedFile(path, folder.root, double)
     return table.replace_schema_metadata(None).to_pandas()
 
 

@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from tfc_jax.comparison import Column, Mask
 from tfc_jax.expression import Expression
 from tfc_jax.layout import steps_of
+from tfc_jax.schema import KEY_COLUMNS
 from tfc_jax.stored_columns import check_columns
+from tfc_jax.untrusted import reading
 
 RUN, STEP = "run_id", "step"
 
@@ -47,17 +49,24 @@ class Rows:
         `run_id` is a dictionary array, whose indices are places in `run_ids`.
 
         Raises:
-          OSError: a page does not have its checksum.
+          InputError: a part is no Parquet, lacks a key column, or a page does not have its
+            checksum.
         """
         kept = [p for p in parts if (steps := steps_of(p)) is None or self._may_hold(*steps)]
         with ThreadPoolExecutor(pa.cpu_count()) as pool:
             tables = list(pool.map(self._read, kept or parts[:1]))
-        rows = pa.concat_tables(tables, promote_options="default").select(self.columns)
+        table = parts[0].parent
+        with reading(table.parent, table):
+            rows = pa.concat_tables(tables, promote_options="default").select(self.columns)
         return rows.replace_schema_metadata(None)  # it may tell pandas to make anything of them
 
     def _read(self, part: Path) -> pa.Table:
+        with reading(part.parent.parent, part):
+            return self._wanted_rows(part)
+
+    def _wanted_rows(self, part: Path) -> pa.Table:
         with pq.ParquetFile(part, read_dictionary=[RUN], page_checksum_verification=True) as file:
-            check_columns(file.schema_arrow, part)
+            check_columns(file.schema_arrow, part, needed=_keys(part))
             load = {RUN, *self.columns, *(n for c in self.conditions for n in c.names)}
             names = [name for name in file.schema_arrow.names if name in load]
             table = file.read_row_groups(list(self._groups(file)), names, use_threads=False)
@@ -124,6 +133,10 @@ class Rows:
     @cached_property
     def _dictionary(self) -> pa.Array:
         return pa.array(self.run_ids, pa.large_string())
+
+
+def _keys(part: Path) -> list[str]:
+    return [column.name for column in KEY_COLUMNS.get(part.parent.name, ())]
 
 
 def _range(group: Any, names: Sequence[str], name: str) -> tuple[Any, Any] | None:

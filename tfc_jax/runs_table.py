@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 from tfc_jax.errors import InputError
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
-from tfc_jax.stored_columns import check_columns
+from tfc_jax.stored_columns import NEEDED, WIDEST_PACK, check_columns, double_run, wrong_value
 from tfc_jax.tables import same_bits
+from tfc_jax.untrusted import DamagedFile, reading
 
 logger = logging.getLogger(__name__)
 
-WIDEST_PACK = 65536
 COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
 
 
@@ -57,9 +57,31 @@ class RunsTable:
         """Returns the rows of all files (at least one).
 
         Raises:
-          OSError: a page of a file does not have its checksum.
+          InputError: a file is no Parquet, a page does not have its checksum, or a value is there
+            that no launch writes.
+          FileNotFoundError: a file is gone.
         """
-        return joined(self._pieces())
+        with reading(self.folder.root, self.folder.runs):
+            rows = joined(self._pieces())
+            self.check(rows)
+        double = double_run(rows) if "run_id" in rows.column_names else None
+        if double:
+            raise DamagedFile(self.folder.runs, self.folder.root, double)
+        return rows
+
+    def check(self, rows: pa.Table) -> None:
+        """Refuses rows of these files that no launch writes; says in which file they are.
+
+        Raises:
+          InputError: there is one.
+        """
+        wrong = wrong_value(rows)
+        if wrong is None:
+            return
+        for file in self.files:
+            if told := wrong_value(self.rows_of(file)):
+                raise DamagedFile(file, self.folder.root, told)
+        raise DamagedFile(self.folder.runs, self.folder.root, wrong)
 
     def rows_of(self, file: Path) -> pa.Table:
         """Returns the rows of one file; raises what `read` does."""
@@ -110,12 +132,8 @@ class RunsTable:
         return self._copy.rows.slice(place.start, len(place))
 
     def _read(self, file: Path) -> pa.Table:
-        # Threads, and what finds parts of a data set, would cost more than the reading.
-        with pq.ParquetFile(file, page_checksum_verification=True) as rows:
-            check_columns(rows.schema_arrow, file, of_runs=True)
-            if rows.metadata.num_rows > WIDEST_PACK:  # a few bytes can stand for any number of rows
-                raise InputError(f"{file}: {rows.metadata.num_rows} rows came, of one pack.")
-            return _plain(rows.read(self._kept(rows.schema_arrow.names), use_threads=False))
+        with reading(self.folder.root, file):
+            return rows_in(file, self.columns)
 
     @cached_property
     def _copy(self) -> Copy:
@@ -127,11 +145,13 @@ class RunsTable:
                 if not any(_is_marked(self.folder.runs / n, m) for n, (m, _) in places.items()):
                     return Copy(pa.table({}), {})  # of another folder: that of a stranger, say
                 check_columns(copy.schema_arrow, path, of_runs=True)
-                names = self._kept(copy.schema_arrow.names)
-                return Copy(_plain(copy.read(names, use_threads=False)), places)
+                rows = copy.read(_kept(copy.schema_arrow.names, self.columns), use_threads=False)
+                if told := wrong_value(rows):
+                    raise ValueError(told)
+                return Copy(_plain(rows), places)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
             logger.warning(
                 "%s: this copy of the runs table cannot be read (%s). Delete it: no row is lost, "
                 "all of them are read from %s.",
@@ -139,8 +159,25 @@ class RunsTable:
             )
         return Copy(pa.table({}), {})
 
-    def _kept(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if self.columns is None or name in self.columns]
+
+def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns the rows of one file.
+
+    Raises:
+      InputError: its columns are not those of runs, or it has more rows than a pack can.
+      OSError, ValueError: it is no Parquet, a page does not have its checksum, or a column is
+        missing without which its rows say nothing.
+    """
+    # Threads, and what finds parts of a data set, would cost more than the reading.
+    with pq.ParquetFile(file, page_checksum_verification=True) as rows:
+        check_columns(rows.schema_arrow, file, needed=NEEDED, of_runs=True)
+        if rows.metadata.num_rows > WIDEST_PACK:  # a few bytes can stand for any number of rows
+            raise InputError(f"{file}: {rows.metadata.num_rows} rows came, of one pack.")
+        return _plain(rows.read(_kept(rows.schema_arrow.names, columns), use_threads=False))
+
+
+def _kept(names: Sequence[str], columns: Sequence[str] | None) -> list[str]:
+    return [name for name in names if columns is None or name in columns]
 
 
 def _is_marked(file: Path, its: Mark) -> bool:

@@ -11,6 +11,7 @@ from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import KEYS
 from tfc_jax.results import Results
+from tfc_jax.untrusted import reading
 
 OUTCOME = ("status", "steps_done", "first_bad_step", "final_loss", "final_accuracy")
 
@@ -35,7 +36,9 @@ def describe_columns(results: Results) -> Iterator[tuple[str, ...]]:
     """Yields (table, column, unit, meaning) as the Parquet files themselves say it."""
     for folder in sorted(p for p in results.path.iterdir() if p.is_dir()):
         for part in sorted(folder.glob("*.parquet"))[:1]:
-            yield from ((folder.name, *column) for column in _described(part))
+            with reading(results.path, part):
+                columns = _described(part)
+            yield from ((folder.name, *column) for column in columns)
 
 
 def _described(part: Path) -> list[tuple[str, ...]]:

@@ -23,7 +23,6 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
     if not folder.has_runs:
         return
     table = Results(folder).runs
-    _check_counts(table)
     place = pd.factorize(table["pack"])[0]  # packs in order of appearance
     table = table.iloc[np.lexsort((table["lane"].to_numpy(), place))]
     runs = _runs(table)
@@ -40,20 +39,6 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
             settled=column["status"][first] in ("done", "diverged"),
             dataset_sha256=column["dataset_sha256"][first],
         )
-
-
-def _check_counts(table: pd.DataFrame) -> None:
-    """Refuses rows that say nothing of how far a pack is, or what no pack can be.
-
-    Raises:
-      InputError: there is one.
-    """
-    for name, least in (("lane", 0), ("pack_width", 1), ("steps_done", 0)):
-        if table[name].isna().any() or (table[name] < least).any():
-            raise InputError(
-                f"the runs table: {name}: a value came that is null or less than {least}. Restore "
-                f"the files from a copy, or start over with --fresh."
-            )
 
 
 def run_status(runs: pd.DataFrame, steps: int) -> dict[str, str]:

@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 
 from tfc_jax.glance import Cache
 from tfc_jax.layout import Folder
+from tfc_jax.schema import KEY_COLUMNS
 from tfc_jax.stored_columns import check_columns
+from tfc_jax.untrusted import reading
 
 BINS = 120  # points of a curve, which is more than a terminal shows
 CURVE_PARTS, END_PARTS = 64, 256
@@ -98,14 +100,18 @@ class Trends:
 
     def _read(self, column: str, path: Path) -> Part | None:
         """Reads a part; None if it does not hold the column, or no value of the middle layer."""
+        with reading(self._folder.root, path):
+            return self._part(column, path)
+
+    def _part(self, column: str, path: Path) -> Part | None:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            check_columns(file.schema_arrow, path)
+            needed = [key.name for key in KEY_COLUMNS[path.parent.name]]
+            check_columns(file.schema_arrow, path, needed=needed)
             if column not in file.schema_arrow.names:
                 return None
-            keys = [c for c in ("run_id", "step", "layer") if c in file.schema_arrow.names]
-            table = file.read(columns=[*keys, column])
+            table = file.read(columns=[*needed, column])
         run_ids = table["run_id"].unique().to_pylist()
-        if "layer" in keys:
+        if "layer" in needed:
             middle = self._middle.get(run_ids[0] if run_ids else "", 0)  # a pack has one depth
             table = table.filter(pc.equal(table["layer"], middle))
         return _binned(table, column, run_ids, self.steps) if table.num_rows else None

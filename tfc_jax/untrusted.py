@@ -16,65 +16,53 @@ from tfc_jax.errors import InputError
 
 MAX_JSON_BYTES = 2**22  # the largest manifest of our own tests has 60 KB
 MAX_JSON_DEPTH = 32
-_FOLDERS_DEEP = 2  # nothing deeper is ever read
 
 
-def check_contents(root: Path) -> None:
-    """Refuses links and what is neither file nor folder; the results folder itself may be a link.
+class DamagedFile(InputError):
+    """A file of the results is not as it was written.
 
-    A link may lead anywhere: to a file whose content would show in a report, or to one that a
-    launch would write to. A pipe or a device would hold its reader for ever.
-
-    Raises:
-      InputError: there is one; a folder that is not there has nothing in it.
+    Attributes:
+      file: which; a folder where several of its files do not fit each other.
+      what: what is wrong with it.
     """
-    for path, kind in _entries(root, _FOLDERS_DEEP):
-        what = "a link, which may lead out of the results" if kind == "link" else "no plain file"
-        raise InputError(
-            f"{path}: this is {what}. Results hold plain files and folders alone; remove it, or "
-            f"copy there what it stands for."
+
+    def __init__(self, file: Path, root: Path, what: str) -> None:
+        self.file, self.what = file, what
+        super().__init__(
+            f"{file}: {what}, so it is damaged. `tfc fsck {root}` says what else is. Restore it "
+            f"from a copy, or start over with --fresh."
         )
 
 
-def _entries(folder: Path, levels: int) -> Iterator[tuple[Path, str]]:
-    """Yields what is neither a file nor a folder, with what it is: link or other."""
-    try:
-        with os.scandir(folder) as entries:
-            found = list(entries)
-    except (FileNotFoundError, NotADirectoryError):  # gone meanwhile, or never there
-        return
-    for entry in found:
-        if entry.is_symlink():
-            yield Path(entry), "link"
-        elif entry.is_dir(follow_symlinks=False):
-            if levels:
-                yield from _entries(Path(entry), levels - 1)
-        elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry):
-            yield Path(entry), "other"
-
-
 @contextmanager
-def reading(root: Path) -> Iterator[None]:
+def reading(root: Path, file: Path | None = None) -> Iterator[None]:
     """Says in one sentence that stored results cannot be read, whatever is wrong with them.
 
     What can be wrong with files that a stranger wrote has no end: the likely faults have messages
     of their own, which pass unchanged; for all others the words of the error are kept, and it is
     the cause of the one that is raised. With TFC_TRACEBACK in the environment it passes as it is.
 
+    Args:
+      root: the results folder.
+      file: the only one that is read within; that it is gone is no damage while others write.
     Raises:
-      InputError: anything was raised within.
+      InputError: anything was raised within; DamagedFile where the file is given.
+      FileNotFoundError: `file` is gone.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        if os.environ.get("TFC_TRACEBACK"):  # for those who look for a fault of ours
+        is_gone = file is not None and isinstance(error, FileNotFoundError)
+        if is_gone or os.environ.get("TFC_TRACEBACK"):  # for those who look for a fault of ours
             raise
-        told = " ".join(str(error).split())[:200]
+        told = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        if file is not None:
+            raise DamagedFile(file, root, told) from error
         raise InputError(
-            f"{root}: these results cannot be read ({type(error).__name__}: {told}). They are "
-            f"damaged, or `tfc run` has not written them."
+            f"{root}: these results {told}. They are damaged, or `tfc run` has not written them. "
+            f"`tfc fsck {root}` says more."
         ) from error
 
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from analysis.report.provenance import manifest
 from tfc_jax.results import Results
 from tfc_jax.schema import KEY_COLUMNS
+from tfc_jax.untrusted import reading
 
 TABLES = ("steps", "layers", "probe", "probe_layers")
 # These come first, so that they are the last to be left out.
@@ -68,6 +69,9 @@ def recorded(results: Results) -> tuple[Metric, ...]:
 def value_columns(results: Results, table: str) -> list[str]:
     """Returns the value columns of a table; none where it is not recorded."""
     files = sorted(results.path.glob(f"{table}/*.parquet"))
-    names = pq.read_schema(files[0]).names if files else []
+    names: list[str] = []
+    for part in files[:1]:
+        with reading(results.path, part):
+            names = pq.read_schema(part).names
     keys = {key.name for key in KEY_COLUMNS[table]}
     return [name for name in names if name not in keys]

@@ -333,7 +333,7 @@ SENTENCES = {
     "log.jsonl of 1 TB": (("status",), "larger than 1073741824 bytes"),
     "flags that are deep": (("status",), "nested more than 32 deep"),
     "pack '*'": (("status",), "12 hex digits"),
-    "steps_done is null": (("plan",), "the runs table: steps_done: "),
+    "steps_done is null": (("plan",), "steps_done is null, so it is damaged"),
     "depth is -1": (("plan",), "the runs table: depth: "),
     "runs with bits flipped": (("ls",), "cannot be read (OSError: "),
 }
