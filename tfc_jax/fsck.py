@@ -3,9 +3,10 @@
 Reads only. What a crash leaves behind is no damage: the next launch clears it away.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import files, manifest
+from tfc_jax import choices, contents, files, manifest
 from tfc_jax.archives import read_arrays
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, pack_of, steps_of
-from tfc_jax.runs_table import RunsTable
-from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.results import stored_analysis
+from tfc_jax.runs_table import RunsTable, rows_in
+from tfc_jax.schema import KEY_COLUMNS, RESULT_TABLES
+from tfc_jax.started import started_packs
 from tfc_jax.store import EMPTY_PART, check_names, final_weights, staged_name
+from tfc_jax.stored_columns import double_run, wrong_value
+from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, pa.ArrowException)
+UNREADABLE = (InputError, OSError, ValueError, KeyError, EOFError, pa.ArrowException)
 MOST_NAMED = 5  # damaged files in a refusal; the rest is counted
 MAGIC = b"PAR1"  # at both ends of a Parquet file
 
@@ -79,16 +84,25 @@ class Report:
                 f"it in runs, params and checkpoints, then `tfc run`; rows that are intact are "
                 f"compared with those that come out."
             )
-        return f"{told}; no row is lost."
+        tables = {*KEY_COLUMNS, folder.params.name}
+        is_spared = all(tables.isdisjoint(one.path.parts[-2:]) for one in self.damage)
+        return f"{told}; no row is lost." if self.packs and is_spared else f"{told}."
 
 
 def check(folder: Folder) -> Report:
     """Verifies every file; packs side by side.
 
     Raises:
-      InputError: there are no results, or their manifest cannot be read.
+      InputError: there are no results.
     """
-    if manifest.read(folder) is None:
+    misplaced = {path: Finding(path, what) for path, what in contents.misplaced(folder.root)}
+    if any(one.what not in (contents.NO_FILE, contents.NO_FOLDER) for one in misplaced.values()):
+        # A link would lead out of the folder, and a pipe hold its reader for ever.
+        rest = Finding(
+            folder.root, "was not looked at further: remove these first", is_damage=False
+        )
+        return Report(0, len(misplaced), 0, (*misplaced.values(), rest), ())
+    if not folder.manifest.exists():
         raise InputError(
             f"{folder.root}: there are no results here (no manifest.json). Give the folder that "
             f"`tfc run` wrote, such as results/quickstart."
@@ -96,12 +110,15 @@ def check(folder: Folder) -> Report:
     packs = _packs(folder)
     with ThreadPoolExecutor() as pool:
         of_packs = dict(zip(packs, pool.map(lambda p: _check_pack(folder, p), packs), strict=True))
+    found = [*_check_whole(folder), *chain.from_iterable(of_packs.values())]
+    if not any(one.path in (folder.analysis, *folder.runs.glob("*")) for one in found):
+        found += _check_reading(folder.runs, lambda: list(started_packs(folder)))
     everything = [path for path in folder.root.rglob("*") if path.is_file()]
     return Report(
         packs=len(packs),
         files=len(everything),
         size=sum(path.stat().st_size for path in everything),
-        findings=(*_check_whole(folder), *(one for found in of_packs.values() for one in found)),
+        findings=(*misplaced.values(), *(one for one in found if one.path not in misplaced)),
         lost=tuple(p for p, found in of_packs.items() if any(map(_is_loss, found))),
     )
 
@@ -168,8 +185,8 @@ def _newest(folder: Folder, pack: str) -> tuple[list[Finding], Checkpoint | None
         try:
             checkpoint = checkpoints.load(path)
             check_names(checkpoint, pack, path)
-        except FileNotFoundError:
-            continue  # a newer one came just now
+        except (FileNotFoundError, IsADirectoryError):
+            continue  # a newer one came just now; or it was said already
         except DamagedCheckpoint:
             found.append(Finding(path, "is damaged: the pack would go on without it"))
         else:
@@ -193,7 +210,7 @@ def _check_parts(folder: Folder, pack: str, named: Mapping[str, Part]) -> list[F
 
 
 def _check_part(folder: Folder, pack: str, path: Path, part: Part) -> Iterator[Finding]:
-    if not path.exists():
+    if not path.is_file():
         name = staged_name(f"{path.parent.name}/{path.name}")
         staged = [stage / name for stage in folder.stages_of(pack)]
         if any(map(Path.exists, staged)):
@@ -224,11 +241,16 @@ def _check_rows(folder: Folder, pack: str, checkpoint: Checkpoint | None) -> Ite
     if not path.exists():
         yield Finding(path, "is missing; `tfc run` writes it again", is_damage=False)
         return
-    unreadable = list(_check_parquet(path))
-    if unreadable:
-        yield from unreadable
+    try:
+        table = rows_in(path)
+    except UNREADABLE as error:
+        yield Finding(path, f"cannot be read: {_line(error).removeprefix(f'{path}: ')}")
         return
-    rows = pq.read_table(path, columns=["pack", "steps_done"], partitioning=None).to_pylist()
+    wrong = wrong_value(table) or double_run(table)
+    if wrong:
+        yield Finding(path, f"holds what no launch writes: {wrong}")
+        return
+    rows = table.select(["pack", "steps_done"]).to_pylist()
     step = checkpoint.step if checkpoint else 0
     if not rows or any(row["pack"] != pack for row in rows):
         yield Finding(path, "holds rows of another pack, or none")
@@ -269,12 +291,9 @@ def _same_weights(stored: Mapping[str, np.ndarray], state: Mapping[str, np.ndarr
 
 def _check_whole(folder: Folder) -> Iterator[Finding]:
     """Checks what belongs to no pack."""
-    try:
-        manifest.launched_sweep(folder)
-    except InputError as error:
-        yield Finding(folder.sweep, f"cannot be read: {error.messages[0]}")
+    yield from _check_documents(folder)
     empty = [folder.table(table) / EMPTY_PART for table in ("runs", *RESULT_TABLES)]
-    for path in (*empty, folder.cells, folder.analysis):
+    for path in (*empty, folder.cells):
         if path.exists():
             yield from _check_parquet(path)
     for table in ("runs", *RESULT_TABLES):
@@ -282,6 +301,26 @@ def _check_whole(folder: Folder) -> Iterator[Finding]:
             if path.name != EMPTY_PART and pack_of(path) is None:
                 yield Finding(path, "is no part of this table, but read with it")
     yield from _check_copy(folder)
+
+
+def _check_documents(folder: Folder) -> Iterator[Finding]:
+    """Reads what belongs to no pack as the commands do that need it."""
+    of_manifest = list(_check_reading(folder.manifest, lambda: manifest.read(folder)))
+    yield from of_manifest
+    if not of_manifest:
+        yield from _check_reading(folder.sweep, lambda: manifest.stored_sweep(folder))
+    yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"))
+    yield from _check_reading(folder.analysis, lambda: stored_analysis(folder))
+
+
+def _check_reading(path: Path, read: Callable[[], object]) -> Iterator[Finding]:
+    """Says what is wrong with a file that others read as a whole."""
+    try:
+        read()
+    except DamagedFile as error:
+        yield Finding(error.file, f"is damaged: {error.what}")
+    except UNREADABLE as error:
+        yield Finding(path, f"cannot be read: {_line(error).removeprefix(f'{path}: ')}")
 
 
 def _check_copy(folder: Folder) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import pytest
 from tests.faults.conftest import Tally
 from tests.faults.refusals import content, refuse, shows_traceback, tfc
 from tests.sweeps import make_sweep, train
+from tfc_jax import fsck
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
 from tfc_jax.results import open_results
@@ -256,6 +257,36 @@ def test_damaged_results(out: Path, finished: Path, tally: Tally) -> None:
     assert not list(filter(None, wrong))
     assert tally.tried == sum(len(commands) for _, _, commands, _ in CASES) > 300
     assert not tally.bad
+
+
+@pytest.mark.slow
+def test_fsck_of_damaged_results(out: Path, finished: Path, tally: Tally) -> None:
+    """All of them are damage to it, and no files are written; without a manifest are no results."""
+    wrong = []
+    for case, harm, *_ in CASES:
+        shutil.rmtree(out)
+        shutil.copytree(finished / "out", out)
+        harm(out)
+        before = content(Path())
+        answer = tfc("fsck", out)
+        tally.tried += 1
+        tally.tracebacks += shows_traceback(answer)
+        if answer.exit_code != (2 if case == "no manifest" else 1) or content(Path()) != before:
+            wrong.append(f"{case}: {answer.exit_code}: {answer.output[-300:]}")
+    tally.wrong = len(wrong)
+    assert not wrong
+    assert tally.tried == len(CASES) > 80
+    assert not tally.bad
+
+
+def test_fsck_goes_on_after_the_first_damaged_file(out: Path) -> None:
+    for harm in (written("manifest.json", b"{"), folder_at("workers.log"), flipped("steps"),
+                 column("status", ["done", "x", "done"]), written("analysis.parquet", b"PAR1"),
+                 written("schedules.json", b"3")):  # fmt: skip
+        harm(out)
+    found = {finding.path.relative_to(out).parts[0] for finding in fsck.check(Folder(out)).damage}
+    files = {"manifest.json", "workers.log", "analysis.parquet", "schedules.json"}
+    assert found == files | {"steps", "runs"}
 
 
 def test_damage_of_what_is_only_a_help(out: Path, tally: Tally) -> None:
