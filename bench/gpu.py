@@ -25,12 +25,12 @@ from bench import sweep
 from bench.draw import write_images
 from bench.problem import Problem
 from tfc_jax.engine import PackEngine
+from tfc_jax.folder_tables import create
 from tfc_jax.keys import KEYS
 from tfc_jax.keytypes import Key
 from tfc_jax.layout import Folder
 from tfc_jax.pack import Pack
 from tfc_jax.record import Record
-from tfc_jax.store import create
 from tfc_jax.task import Task
 from tfc_jax.timetable import LONGEST_CHUNK
 from tfc_jax.worker import prepare, train_pack

@@ -116,9 +116,10 @@ def _cost(arguments: list[str], folder: Path) -> Cost:
 def _store(path: Path, out: Path, kind: str) -> None:
     """Writes rows of the runs table as if the first packs of a plan had been trained."""
     from tfc_jax.config import load_sweep
+    from tfc_jax.folder_tables import create, gather_runs
     from tfc_jax.layout import Folder
     from tfc_jax.plan import make_plan
-    from tfc_jax.store import PackStore, create, gather_runs
+    from tfc_jax.store import PackStore
 
     sweep, folder = load_sweep(path), Folder(out)
     create(folder, sweep.record)

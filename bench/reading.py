@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from tfc_jax.chunk import Chunk
+from tfc_jax.folder_tables import create
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder, part_name
 from tfc_jax.pack import pack_id
 from tfc_jax.record import Record
 from tfc_jax.results import open_results
 from tfc_jax.schema import result_columns
-from tfc_jax.store import PackStore, create
+from tfc_jax.store import PackStore
 from tfc_jax.tables import group_tables, write_parquet
 from tfc_jax.timetable import Span
 

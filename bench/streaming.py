@@ -32,12 +32,13 @@ from tfc_jax.chunk import Chunk
 from tfc_jax.committer import Committer
 from tfc_jax.engine import PackEngine
 from tfc_jax.files import sha256, sync_file
+from tfc_jax.folder_tables import create
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
 from tfc_jax.pack import pack_id
 from tfc_jax.record import Record
 from tfc_jax.schema import KEY_COLUMNS, result_columns
-from tfc_jax.store import PackStore, create
+from tfc_jax.store import PackStore
 from tfc_jax.tables import group_tables, parquet_options, write_parquet
 from tfc_jax.task import Task
 from tfc_jax.worker import prepare

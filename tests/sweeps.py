@@ -21,6 +21,7 @@ from tfc_jax.chunk import Chunk
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.devices import Devices
 from tfc_jax.executors.local import Interrupt
+from tfc_jax.folder_tables import create
 from tfc_jax.keys import Run
 from tfc_jax.launch import launch
 from tfc_jax.layout import Folder
@@ -30,7 +31,7 @@ from tfc_jax.record import Record
 from tfc_jax.results import Results
 from tfc_jax.schema import Column
 from tfc_jax.started import started_packs
-from tfc_jax.store import PackStore, create
+from tfc_jax.store import PackStore
 from tfc_jax.timetable import Span
 
 ROOT = Path(__file__).parents[1]

@@ -20,11 +20,11 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax.errors import InputError
+from tfc_jax.folder_tables import create
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder, part_name
 from tfc_jax.results import Results, open_results
 from tfc_jax.started import started_packs
-from tfc_jax.store import create
 
 FIRST, BAD, LAST = (run.run_id for run in RUNS)
 OTHER = tuple(Run(seed=s, depth=3, learning_rate=0.5, n_train=100, steps=40) for s in range(3))

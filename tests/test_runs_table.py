@@ -23,6 +23,7 @@ from tests.sweeps import (
 from tfc_jax import files
 from tfc_jax.errors import InputError
 from tfc_jax.files import mark
+from tfc_jax.folder_tables import gather_runs
 from tfc_jax.glance import RUN_COLUMNS, Glance
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
@@ -30,7 +31,6 @@ from tfc_jax.pack import pack_id
 from tfc_jax.results import Results
 from tfc_jax.runs_table import COPIED, RunsTable
 from tfc_jax.started import started_packs
-from tfc_jax.store import gather_runs
 from tfc_jax.tables import write_parquet
 
 PACKS = [RUNS, *(tuple(Run(seed=s, depth=d, steps=40) for s in range(3)) for d in (4, 5, 6))]

@@ -24,12 +24,13 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import files, store
+from tfc_jax import files, folder_tables, store
 from tfc_jax.checkpoint import Part
 from tfc_jax.layout import Folder
+from tfc_jax.parts import DamagedPart
 from tfc_jax.results import open_results
 from tfc_jax.stage import Stage
-from tfc_jax.store import CHECKPOINT, ROWS, Contradiction, DamagedPart
+from tfc_jax.store import CHECKPOINT, ROWS, Contradiction
 from tfc_jax.tables import write_parquet
 from tfc_jax.task import Task
 
@@ -137,7 +138,7 @@ def committed_thrice(tmp_path: Path) -> Folder:
     """Commits of 10 steps each at 10, 20 and 30 of 40 steps."""
     folder = Folder(tmp_path / "committed")
     folder.root.mkdir()
-    store.create(folder, make_store(folder).record)
+    folder_tables.create(folder, make_store(folder).record)
     make_store(folder).write_runs("running", 0, 0.0)
     for stop in (10, 20, 30):
         commit_group(folder.root, stop - 10, stop)
@@ -370,7 +371,7 @@ def test_a_pack_with_a_damaged_part_fails_and_stays_as_it_is(committed_thrice: F
 
 def test_a_pack_that_failed_before_its_first_commit_has_rows_too(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    store.create(folder, make_store(folder).record)
+    folder_tables.create(folder, make_store(folder).record)
     store.mark_failed(failed_task(folder))
     runs = open_results(tmp_path).runs
     assert runs["run_id"].tolist() == [run.run_id for run in RUNS]

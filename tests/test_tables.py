@@ -22,9 +22,9 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax.chunk import Chunk
+from tfc_jax.folder_tables import create
 from tfc_jax.layout import Folder
 from tfc_jax.schema import Column, result_columns
-from tfc_jax.store import create
 from tfc_jax.tables import Tables, group_tables, write_parquet
 
 IDS = [run.run_id for run in RUNS]

@@ -18,12 +18,13 @@ from tfc_jax import choices, contents, files, manifest
 from tfc_jax.archives import read_arrays
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.errors import InputError
+from tfc_jax.folder_tables import EMPTY_PART
 from tfc_jax.layout import Folder, pack_of, steps_of
+from tfc_jax.parts import check_names, final_weights, staged_name
 from tfc_jax.results import stored_analysis
 from tfc_jax.runs_table import RunsTable, rows_in
 from tfc_jax.schema import KEY_COLUMNS, RESULT_TABLES
 from tfc_jax.started import started_packs
-from tfc_jax.store import EMPTY_PART, check_names, final_weights, staged_name
 from tfc_jax.stored_columns import double_run, wrong_value
 from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted

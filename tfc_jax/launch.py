@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from tfc_jax import choices, files, fsck, manifest, plan, rounds, space, store
+from tfc_jax import choices, files, folder_tables, fsck, manifest, plan, rounds, space
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
 from tfc_jax.contents import check_contents
@@ -96,7 +96,7 @@ def launch(
         else:
             planned = early[0]
         fsck.refuse_damage(folder, [pack.id for pack in planned.unfinished])
-        store.create(folder, sweep.record)
+        folder_tables.create(folder, sweep.record)
         _store_choice(folder, found.platform, options)
         trains = bool(planned.unfinished)
         manifest.write(folder, sweep, found, _flags(options), trains=trains)
@@ -108,7 +108,7 @@ def launch(
             log.write(launched)
             _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
             lock.check()
-            store.gather_runs(folder)
+            folder_tables.gather_runs(folder)
             following = _next_round(planned, folder, options, found)
             if following is None or interrupt.level:
                 break
@@ -168,7 +168,7 @@ def _store_cells(sweep: Sweep, folder: Folder) -> None:
     """Stores the leaf cells of a sweep that refines; those of an earlier launch go."""
     expansion = rounds.expanded(sweep, folder)
     if sweep.refine and expansion:
-        store.write_cells(folder, rounds.cell_table(sweep.refine, expansion))
+        folder_tables.write_cells(folder, rounds.cell_table(sweep.refine, expansion))
     else:
         folder.cells.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tfc_jax import store
+from tfc_jax import folder_tables
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.event_log import events
@@ -72,7 +72,7 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
     run = next(r for r in pack.runs if r.run_id == run_id)
     with tempfile.TemporaryDirectory(prefix="tfc-replay-") as scratch:
         again = Folder(Path(scratch))
-        store.create(again, sweep.record)
+        folder_tables.create(again, sweep.record)
         task = Task(
             out=scratch,
             pack=pack_id([run_id]),

@@ -1,6 +1,6 @@
 """Reads the runs table: a file per pack, and a copy of them all in one, which is read at once.
 
-A launch writes the copy when it ends (store.gather_runs). It stands for the files that are still
+A launch writes the copy when it ends (folder_tables.py). It stands for the files that are still
 those which were copied, by inode, time of change and size; every other file is read itself. A
 folder without a copy, with a damaged one, or one that was moved file by file, is read slower and
 just as well.

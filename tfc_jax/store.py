@@ -9,10 +9,8 @@ doubled, and none stands half written. All of it goes through the writer's own f
 so that a writer that was replaced changes nothing.
 """
 
-import errno
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,11 +27,19 @@ from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.chunk import Chunk
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.layout import Folder, part_name, steps_of
+from tfc_jax.parts import (
+    DamagedPart,
+    check_content,
+    check_names,
+    damage,
+    final_weights,
+    same_rows,
+    staged_name,
+)
 from tfc_jax.record import Record
-from tfc_jax.runs_table import RunsTable, described, joined
-from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_columns
+from tfc_jax.schema import arrow_schema, result_columns, run_columns
 from tfc_jax.stage import Fenced, Stage
-from tfc_jax.tables import group_tables, same_bits, write_parquet
+from tfc_jax.tables import group_tables, write_parquet
 from tfc_jax.task import Task
 
 logger = logging.getLogger(__name__)
@@ -43,37 +49,6 @@ KEPT_CHECKPOINTS = 2
 CHECKPOINT, OLD_CHECKPOINT = "checkpoint.npz", "checkpoint-old.npz"
 ROWS, WEIGHTS = "rows.parquet", "weights.npz"
 WITHDRAWN = "withdrawn-"
-# Gives readers the columns while a table has no row yet.
-EMPTY_PART = "empty.parquet"
-
-
-def create(folder: Folder, record: Record) -> None:
-    """Makes the folders of every table, each with an empty part, so that readers always succeed."""
-    files.make_folder(folder.staging)
-    files.make_folder(folder.params)
-    for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
-        try:
-            _create_table(folder, table, arrow_schema(table, columns))
-        except OSError as error:
-            is_replaced = error.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
-            if not is_replaced or not folder.table(table).is_dir():
-                raise  # else the launch that replaced this one has made it
-
-
-def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
-    if folder.table(table).exists():
-        return
-    staged = folder.staging / table
-    with suppress(FileExistsError):  # left by a crash
-        files.make_new_folder(staged)
-    with files.new_file(staged / EMPTY_PART) as file:
-        write_parquet(schema.empty_table(), file)
-    files.sync_folder(staged)
-    files.move_in(staged, folder.table(table))
-
-
-class DamagedPart(Exception):
-    """A data file is gone, or is not what it was when it was committed."""
 
 
 class Contradiction(Exception):
@@ -251,7 +226,7 @@ class PackStore:
         if not withdrawn.exists():
             return
         is_same = files.sha256(withdrawn) == part.sha256
-        if not is_same and not _same_rows(withdrawn, self._stage.path / staged_name(path)):
+        if not is_same and not same_rows(withdrawn, self._stage.path / staged_name(path)):
             raise Contradiction(
                 f"{path}: these rows were computed again, since a checkpoint was damaged, and "
                 f"differ from those that were stored before (another version of jax, or another "
@@ -267,7 +242,7 @@ class PackStore:
             try:
                 self._stage.link(staged_name(path), target)
             except FileExistsError:
-                _check_content(target, part)
+                check_content(target, part)
         for table in sorted({path.split("/")[0] for path in parts}):
             files.sync_folder(self.folder.table(table))
 
@@ -277,8 +252,8 @@ class PackStore:
         missing = {p: part for p, part in parts.items() if not (self.folder.root / p).exists()}
         for path, part in missing.items():
             if staged_name(path) not in staged:
-                raise DamagedPart(_damage(self.folder.root / path, "is missing"))
-            _check_content(self._stage.path / staged_name(path), part)
+                raise DamagedPart(damage(self.folder.root / path, "is missing"))
+            check_content(self._stage.path / staged_name(path), part)
         self._publish(missing)
 
     def _withdraw(self) -> None:
@@ -315,103 +290,10 @@ class PackStore:
         return None
 
 
-def final_weights(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights in a state, by their name in `params/`, padding lanes included."""
-    prefix = "params/"
-    return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
-
-
-def staged_name(path: str) -> str:
-    """Name of a part in the folder of its writer, by its path below the results folder."""
-    return path.replace("/", "-", 1)
-
-
 def _last_step(name: str) -> int:
     """Returns the step up to which a part holds rows, by its name; 0 if the name says none."""
     _, stop = steps_of(Path(name)) or (0, 0)
     return stop
-
-
-def check_names(checkpoint: Checkpoint, pack: str, path: Path) -> None:
-    """A checkpoint names files of its pack's tables, and no other place on the disk.
-
-    Raises:
-      DamagedCheckpoint: this one does not.
-    """
-    tables = "|".join(RESULT_TABLES)
-    allowed = re.compile(rf"({tables})/{pack}-\d{{9}}-\d{{9}}\.parquet")
-    wrong = [name for name in checkpoint.parts if not allowed.fullmatch(name)]
-    if wrong:
-        raise DamagedCheckpoint(f"{path}: it names {wrong[0]!r}, which is no part of a table.")
-
-
-def _check_content(path: Path, part: Part) -> None:
-    if files.sha256(path) != part.sha256:
-        raise DamagedPart(_damage(path, "is not the file that was committed"))
-
-
-def _damage(path: Path, what: str) -> str:
-    return (
-        f"{path} {what}. `tfc fsck` lists all damage: restore the files from a copy, or start over "
-        f"with --fresh."
-    )
-
-
-def _same_rows(before: Path, now: Path) -> bool:
-    """Whether two parts hold the same rows, bit for bit; one that is damaged holds none to keep."""
-    try:
-        return same_bits(_read(before), _read(now))
-    except (OSError, pa.ArrowException):
-        return True
-
-
-def _read(part: Path) -> pa.Table:
-    with pq.ParquetFile(part, page_checksum_verification=True) as file:
-        return file.read(use_threads=False)
-
-
-def write_cells(folder: Folder, table: pa.Table) -> None:
-    """Rewrites the leaf cells of a sweep that refines."""
-    files.make_folder(folder.cells.parent)
-    staged = folder.staging / "cells-leaves.parquet"
-    with files.new_file(staged) as file:
-        write_parquet(table, file)
-    files.move_in(staged, folder.cells)
-
-
-def gather_runs(folder: Folder) -> None:
-    """Copies the rows of all packs into one file, if that is not done; nobody else may write.
-
-    All rows are stored without it, so a disk without room for it only costs later readers time.
-    """
-    try:
-        _gather_runs(folder)
-    except OSError as error:
-        logger.warning(
-            "%s: this copy of the runs table was not written (%s). No row is lost; plans and "
-            "status take longer.",
-            *(folder.gathered, error),
-        )
-
-
-def _gather_runs(folder: Folder) -> None:
-    table = RunsTable(folder)
-    marks = {file.name: files.mark(file) for file in table.files}
-    if table.copies(marks):
-        return
-    copied = []
-
-    def rows() -> Iterator[pa.Table]:
-        for name, mark in marks.items():
-            part = table.rows_of(folder.runs / name)
-            copied.append((name, mark, len(part)))
-            yield part
-
-    gathered = joined(rows())
-    staged = folder.staging / "runs-gathered.parquet"
-    with files.new_file(staged) as file:
-        write_parquet(gathered.replace_schema_metadata(described(copied)), file)
-    files.move_in(staged, folder.gathered)
 
 
 def mark_failed(task: Task) -> None:

@@ -34,11 +34,12 @@ from tfc_jax.layout import Folder
 from tfc_jax.lock import LockLost
 from tfc_jax.out_of_memory import OutOfMemory, halved, is_out_of_memory
 from tfc_jax.pack import ProgramPlan
+from tfc_jax.parts import DamagedPart
 from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
 from tfc_jax.stage import Fenced
-from tfc_jax.store import Contradiction, DamagedPart, PackStore, mark_failed, stored_facts
+from tfc_jax.store import Contradiction, PackStore, mark_failed, stored_facts
 from tfc_jax.task import PREPARE, Task
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Trainer

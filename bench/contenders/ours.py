@@ -15,9 +15,9 @@ from bench import limits, sweep
 from bench.child import Contender
 from tfc_jax.chunk import Chunk
 from tfc_jax.engine import PackEngine
+from tfc_jax.folder_tables import create
 from tfc_jax.layout import Folder
 from tfc_jax.record import Record
-from tfc_jax.store import create
 from tfc_jax.worker import prepare, train_pack
 
 WHOLE_RUN_CHUNKS = 4  # 1000 steps, the default of a sweep

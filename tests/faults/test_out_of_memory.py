@@ -25,6 +25,7 @@ from tfc_jax import worker
 from tfc_jax.estimate import program_rows, summary
 from tfc_jax.event_log import events as events_of
 from tfc_jax.executors import local
+from tfc_jax.folder_tables import create
 from tfc_jax.glance import Event, Launch
 from tfc_jax.hyper import Hyper
 from tfc_jax.launch import plan_sweep
@@ -37,7 +38,6 @@ from tfc_jax.progress import Display
 from tfc_jax.record import Record
 from tfc_jax.replay import Comparison, _train, _was_halved
 from tfc_jax.results import open_results
-from tfc_jax.store import create
 from tfc_jax.task import Task
 
 # Three packs of four runs, one initialisation scale each.
