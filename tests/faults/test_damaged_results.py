@@ -275,7 +275,7 @@ def test_fsck_of_damaged_results(out: Path, finished: Path, tally: Tally) -> Non
             wrong.append(f"{case}: {answer.exit_code}: {answer.output[-300:]}")
     tally.wrong = len(wrong)
     assert not wrong
-    assert tally.tried == len(CASES) > 80
+    assert tally.tried == len(CASES) > 70
     assert not tally.bad
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,15 +63,22 @@ def test_a_launch_whose_log_and_diagnostics_cannot_be_written_says_so_once_and_g
     tmp_path: Path, sweep: Sweep, finished: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
-    for name in ("log.jsonl", "workers.log"):
-        (out / name).mkdir(parents=True)
+    places = [out / name for name in ("log.jsonl", "workers.log")]
+
+    def block(event: dict[str, Any]) -> None:
+        if event["event"] == "planned":  # a launch that finds them there is refused
+            for place in places:
+                place.mkdir()
+
     with caplog.at_level(logging.WARNING):
-        assert train(sweep, out, workers=1) == {"done": 6}
+        assert train(sweep, out, workers=1, on_event=block) == {"done": 6}
     assert [text.partition(" cannot")[0] for text in caplog.messages] == [
         str(out / "log.jsonl"),
         str(out / "workers.log"),
     ]
     assert content(out) == content(finished)
+    for place in places:
+        place.rmdir()
     assert read_status(Folder(out)).counts["done"] == 6
 
 

@@ -164,7 +164,7 @@ def escaped(stranger: Path) -> Path:
 
     def runs(table: pa.Table) -> pa.Table:
         texts = pa.array([f"{IN_FILES}{i}" for i in range(len(table))])
-        for name in ("dataset", "status", "program", "device_kind", "init", IN_FILES):
+        for name in ("dataset", "program", "tfc_version", "device_kind", "init", IN_FILES):
             table = with_column(table, name, texts)
         meaning = json.dumps([{"name": EVIL, "unit": EVIL, "meaning": EVIL}])
         return table.replace_schema_metadata({"tfc_jax": meaning})
