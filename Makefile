@@ -40,7 +40,7 @@ test: environment-dev ## run all tests
 	$(PYTEST)
 
 test-faults: environment-dev ## try crashes, power cuts, full disks and wild input as often as a release needs: hours
-	$(PYTEST) --long-faults tests/faults
+	$(PYTEST) --long-faults tests/faults tests/security
 
 check: environment-dev ## ruff, format, types, tests
 	.venv/bin/python -m ruff check .

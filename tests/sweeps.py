@@ -222,6 +222,7 @@ def train_fake_pack(
     for start in range(step, steps, CHUNK):
         stop = start + CHUNK
         store.add(make_chunk(start, stop))
-        if stop % commit_every == 0 or stop == steps or stop in store.ends:
+        end = store.next_end(stop)
+        if stop in (end, steps) or (end is None and stop % commit_every == 0):
             store.commit(make_state(stop), 1.0, "done" if stop == steps else "running")
     store.release()

@@ -1,7 +1,9 @@
 """Checkpoints: what goes in comes out, or DamagedCheckpoint does."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +17,7 @@ ARRAYS: dict[str, np.ndarray] = {
     "params/layers/0/kernel": np.array([[1.5, np.nan, -0.0], [np.inf, 1e-45, 3e38]], np.float32),
     "opt_state/0/trace/layers/0/kernel": BFLOAT16,
     "step": np.array([7, 7], np.int32),
+    "first_bad_step": np.array([-1, 3], np.int32),
     "empty": np.zeros((2, 0), np.float32),
     "key": np.array([[0, 2**32 - 1], [1, 2]], np.uint32),
 }
@@ -91,6 +94,30 @@ def test_what_only_pickle_could_store_is_neither_written_nor_read(tmp_path: Path
     save(path, Checkpoint(0, {"a": np.array([{}])}, {}, {}, 0.0, 1))
     with pytest.raises(DamagedCheckpoint, match="Python objects"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parts": []},
+        {"parts": {"a": ["00", "3"]}},
+        {"step": None},
+        {"step": "3"},
+        {"step": -1},
+        {"epoch": "x"},
+        {"epoch": 10**9},
+        {"wall_s": -1.0},
+        {"wall_s": float("nan")},
+        {"arrays": {"step": np.zeros(2)}},
+    ],
+    ids=str,
+)
+def test_a_whole_file_that_says_what_no_checkpoint_does_is_damaged(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    save(tmp_path / "c.npz", replace(STORED, **wrong))
+    with pytest.raises(DamagedCheckpoint, match="not a checkpoint of this version"):
+        checkpoint.load(tmp_path / "c.npz")
 
 
 def test_a_whole_file_that_is_no_checkpoint_is_damaged(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from tfc_jax.archives import read_arrays
 from tfc_jax.files import HashedFile
@@ -16,6 +17,18 @@ _DIGEST_BYTES = 32
 _META = "meta.json"
 # NumPy files know no bfloat16: its bits travel as uint16 under a marked name.
 _BFLOAT16 = "#bfloat16"
+
+
+_Count = Annotated[int, Field(strict=True, ge=0, lt=10**9)]
+
+
+class _Meta(BaseModel):
+    """What a checkpoint says besides its arrays."""
+
+    step: _Count
+    parts: dict[str, tuple[str, Annotated[int, Field(strict=True, ge=0, lt=2**62)]]]
+    wall_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    epoch: _Count
 
 
 class DamagedCheckpoint(Exception):
@@ -93,14 +106,17 @@ def _is_whole(file: IO[bytes]) -> bool:
 
 def _read(path: Path) -> Checkpoint:
     entries = read_arrays(path)
-    meta: dict[str, Any] = json.loads(entries[_META].tobytes())
+    meta = _Meta.model_validate_json(entries[_META].tobytes())
+    arrays = dict(_typed(*item) for item in _below("state/", entries).items())
+    if "first_bad_step" not in arrays:
+        raise ValueError("first_bad_step is missing")
     return Checkpoint(
-        step=meta["step"],
-        arrays=dict(_typed(*item) for item in _below("state/", entries).items()),
-        parts={name: Part(*part) for name, part in meta["parts"].items()},
+        step=meta.step,
+        arrays=arrays,
+        parts={name: Part(*part) for name, part in meta.parts.items()},
         final=_below("final/", entries),
-        wall_s=meta["wall_s"],
-        epoch=meta["epoch"],
+        wall_s=meta.wall_s,
+        epoch=meta.epoch,
     )
 
 

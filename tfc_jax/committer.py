@@ -52,10 +52,16 @@ class Committer:
         self._queue.put(chunk)
 
     def is_due(self, span: Span) -> bool:
-        """Whether the chunk just dispatched should end a commit group."""
+        """Whether the chunk just dispatched should end a commit group.
+
+        Rows that are computed again end where those did with which they are compared.
+        """
+        end = self._store.next_end(span.stop)
+        if end is not None:
+            return span.stop == end
         interval = max(self._task.commit_seconds, COMMIT_COST_FACTOR * self._commit_cost)
         is_old = time.monotonic() - self._last_commit >= interval
-        if is_old or span.stop in self._store.ends or self._store.pending_bytes >= COMMIT_BYTES:
+        if is_old or self._store.pending_bytes >= COMMIT_BYTES:
             self._last_commit = time.monotonic()
             return True
         return False

@@ -137,7 +137,9 @@ def _early_plan(
     try:
         seen = _seen(folder)
         return plan_sweep(sweep, folder, options, found), seen
-    except (OSError, pa.ArrowException):
+    except (InputError, OSError, pa.ArrowException):
+        if not folder.lock.exists():
+            raise
         return None
 
 
@@ -265,12 +267,24 @@ def _check_ours(folder: Folder) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Deletes the results of a folder; the manifest last, so that it can be done again."""
+    """Deletes the results of a folder.
+
+    What says that runs are done goes first, for good, so that half a deletion leaves none without
+    rows; the manifest goes last, so that it can be done again.
+    """
+    outcomes = (folder.runs, folder.gathered)
+    for path in filter(Path.exists, outcomes):
+        _delete(path)
+    files.sync_folder(folder.root)
     for path in sorted(_contents(folder), key=lambda path: path == folder.manifest):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _contents(folder: Folder) -> list[Path]:

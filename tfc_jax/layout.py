@@ -94,13 +94,13 @@ class Folder:
         """Checkpoints of a pack, newest first."""
         return sorted(self.checkpoints.glob(f"{checked_pack(pack)}-*.npz"), reverse=True)
 
-    def stage(self, pack: str, epoch: int) -> Path:
-        """The folder of the writer number `epoch` of a pack, while it writes (stage.py)."""
-        return self.staging / f"{checked_pack(pack)}.{epoch:06d}"
+    def stage(self, pack: str, epoch: int, token: str) -> Path:
+        """The folder of one writer of a pack, number `epoch`, while it writes (stage.py)."""
+        return self.staging / f"{checked_pack(pack)}.{epoch:09d}.{token}"
 
     def stages_of(self, pack: str) -> list[Path]:
         """Folders of the writers of a pack, in their order; more than one only for a moment."""
-        return sorted(self.staging.glob(f"{checked_pack(pack)}.{'[0-9]' * 6}"))
+        return sorted(self.staging.glob(f"{checked_pack(pack)}.{'[0-9]' * 9}.*"))
 
     def parts_of(self, table: str, pack: str) -> list[Path]:
         """Data files of a pack in step order."""

@@ -1,5 +1,6 @@
 """Data files of a pack: how they are named, and whether they are what was committed."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from tfc_jax import files
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.schema import RESULT_TABLES
 from tfc_jax.tables import same_bits
+
+logger = logging.getLogger(__name__)
 
 
 class DamagedPart(Exception):
@@ -58,7 +61,8 @@ def same_rows(before: Path, now: Path) -> bool:
     """Whether two parts hold the same rows, bit for bit; one that is damaged holds none to keep."""
     try:
         return same_bits(_read(before), _read(now))
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as error:
+        logger.warning("%s: damaged (%s), so nothing is compared with it.", before, error)
         return True
 
 

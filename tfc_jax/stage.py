@@ -7,9 +7,10 @@ take away has its old name. So a process that was suspended, replaced and woken 
 wherever it was suspended, and what it staged is there for the new one.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfc_jax import files
@@ -26,17 +27,19 @@ class Stage:
     """Where a writer stages what it publishes.
 
     Attributes:
-      epoch: number of the writer, larger than those before.
+      epoch: number of the writer, larger than those of all that have committed before.
+      token: makes the name of the folder its own: no writer before or after has the same.
     """
 
     folder: Folder
     pack: str
     epoch: int
+    token: str
 
     @property
     def path(self) -> Path:
         """Gone once another writer has taken over."""
-        return self.folder.stage(self.pack, self.epoch)
+        return self.folder.stage(self.pack, self.epoch, self.token)
 
     @classmethod
     def take(cls, folder: Folder, pack: str) -> "Stage":
@@ -46,19 +49,21 @@ class Stage:
           Fenced: two writers try it at the same moment.
         """
         former = folder.stages_of(pack)
-        mine = cls(folder, pack, 1 + max((_epoch(path) for path in former), default=0))
+        epoch = 1 + max((_epoch(path) for path in former), default=0)
+        mine = cls(folder, pack, epoch, secrets.token_hex(4))
         try:
             if former:
                 files.rename(former[-1], mine.path)
             else:
                 files.make_folder(folder.staging)
                 files.make_new_folder(mine.path)
-        except (FileNotFoundError, FileExistsError) as error:
+        except FileNotFoundError as error:
             raise Fenced(mine._sentence) from error
         files.sync_folder(folder.staging)
-        for left in former[:-1]:  # by a writer that found itself replaced just below
+        for left in former[:-1]:  # by a writer that ended just before it looked round, as below
             files.remove(left)
-        if folder.stages_of(pack)[-1:] != [mine.path]:
+        if folder.stages_of(pack) != [mine.path]:
+            files.remove(mine.path)
             raise Fenced(mine._sentence)
         return mine
 
@@ -66,7 +71,7 @@ class Stage:
         """Returns the stage with a number beyond `epoch`."""
         if self.epoch > epoch:
             return self
-        later = Stage(self.folder, self.pack, epoch + 1)
+        later = replace(self, epoch=epoch + 1)
         with self._unless_fenced():
             files.rename(self.path, later.path)
         return later
@@ -135,4 +140,4 @@ class Stage:
 
 
 def _epoch(path: Path) -> int:
-    return int(path.suffix[1:])
+    return int(path.name.split(".")[1])

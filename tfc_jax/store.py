@@ -10,7 +10,7 @@ so that a writer that was replaced changes nothing.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2
 # Names in the folder of a pack's writer, besides those of parts.
 CHECKPOINT, OLD_CHECKPOINT = "checkpoint.npz", "checkpoint-old.npz"
+DAMAGED_CHECKPOINT = "checkpoint-damaged.npz"
 ROWS, WEIGHTS = "rows.parquet", "weights.npz"
 WITHDRAWN = "withdrawn-"
 
@@ -101,6 +102,7 @@ class PackStore:
           DamagedPart: a data file that the checkpoint names is gone, or is not what it was.
         """
         self._stage = Stage.take(self.folder, self.pack)  # first: what is read below stays so
+        files.sync_folder(self.folder.checkpoints)  # a kill may have come before its own sync
         checkpoint = self.newest_good_checkpoint()
         if checkpoint:
             self._stage = self._stage.after(checkpoint.epoch)
@@ -114,6 +116,10 @@ class PackStore:
                 self._stage.drop(name)
         self.ends = frozenset(map(_last_step, self._stage.names()))
         return checkpoint
+
+    def next_end(self, step: int) -> int | None:
+        """Returns the next of `ends` that is not before a step; until then nothing is committed."""
+        return min((end for end in self.ends if end >= step), default=None)
 
     def add_first_probe(self, probe: dict[str, np.ndarray] | None) -> None:
         """Takes the probe at step 0."""
@@ -243,7 +249,7 @@ class PackStore:
                 self._stage.link(staged_name(path), target)
             except FileExistsError:
                 check_content(target, part)
-        for table in sorted({path.split("/")[0] for path in parts}):
+        for table in _tables(parts):
             files.sync_folder(self.folder.table(table))
 
     def _roll_forward(self, parts: Mapping[str, Part]) -> None:
@@ -255,6 +261,8 @@ class PackStore:
                 raise DamagedPart(damage(self.folder.root / path, "is missing"))
             check_content(self._stage.path / staged_name(path), part)
         self._publish(missing)
+        for table in _tables(parts):  # what was published may have been killed before its sync
+            files.sync_folder(self.folder.table(table))
 
     def _withdraw(self) -> None:
         """Takes away what the checkpoint does not cover; what comes instead is compared with it."""
@@ -281,13 +289,18 @@ class PackStore:
                 checkpoint = checkpoints.load(path)
                 check_names(checkpoint, self.pack, path)
             except DamagedCheckpoint as error:
-                files.rename(path, path.with_suffix(".damaged"))
+                self._stage.take_in(path, DAMAGED_CHECKPOINT)
+                self._stage.move_out(DAMAGED_CHECKPOINT, path.with_suffix(".damaged"))
                 notice = f"{error} Set aside; the pack goes on from the one before."
                 logger.warning(notice)
                 self.notices.append(notice)
             else:
                 return checkpoint
         return None
+
+
+def _tables(parts: Iterable[str]) -> list[str]:
+    return sorted({path.split("/")[0] for path in parts})
 
 
 def _last_step(name: str) -> int:

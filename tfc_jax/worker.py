@@ -316,8 +316,8 @@ def serve(
         event = failure(task, error)
         try:
             mark_failed(task)
-        except OSError as second:  # a full disk, say: the first error must still be told
-            event["error"] += f" Nor could this be stored ({second.strerror})."
+        except Exception as second:  # a full disk, say: the first error must still be told
+            event["error"] += f" Nor could this be stored ({second})."
         report(event)
     else:
         report({"event": "finished" if finished else "stopped", "pack": task.pack})

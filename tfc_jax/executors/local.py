@@ -259,7 +259,7 @@ class _Pool:
             self.settings.lock.check()
         try:
             mark_failed(task)
-        except OSError as second:  # a full disk, say: the first error must still be told
+        except Exception as second:  # a full disk, say: the first error must still be told
             error += f", and this could not be stored ({second})"
         self.on_event({"event": "failed", "pack": task.pack, "error": error})
 
