@@ -84,8 +84,6 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # now, while what goes wrong can be told
         except InputError as error:
             for message in error.messages:
                 echo(visible(message), err=True)

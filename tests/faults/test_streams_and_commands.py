@@ -195,6 +195,14 @@ def test_a_launch_that_nobody_watches_any_more(
     assert not tally.bad
 
 
+def test_a_file_is_never_opened_in_the_place_of_a_closed_stream() -> None:
+    code = (
+        "import os; from tfc_jax import process; [os.close(number) for number in range(3)]\n"
+        "process.open_missing_streams(); os._exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode >= 3
+
+
 def read_all(terminal: int, into: list[bytes]) -> None:
     while True:
         try:
