@@ -216,3 +216,24 @@ def test_what_is_said_to_mend_damage_does(folder: Folder, sweep: Sweep, trained:
     assert train(sweep, folder.root) == {"done": 6}
     assert content(folder.root) == content(trained)
     assert fsck.check(folder).damage == []
+
+
+def test_a_launch_notices_that_steps_of_a_pack_that_is_done_are_gone(
+    folder: Folder, sweep: Sweep
+) -> None:
+    some_part(folder, "steps").unlink()
+    with pytest.raises(InputError, match=r"lacks steps \d+ to 59 of pack"):
+        train(sweep, folder.root)
+
+
+def test_a_launch_clears_away_what_a_kill_left_of_packs_that_are_done(
+    folder: Folder, sweep: Sweep
+) -> None:
+    pack = some_part(folder).name.split("-")[0]
+    (Stage.take(folder, pack).path / "checkpoint-old.npz").write_bytes(b"")
+    half = folder.root / ".manifest.json.4711"
+    half.write_bytes(b"{")
+    train(sweep, folder.root)
+    assert list(folder.staging.glob(f"{pack}.*")) == []
+    assert not half.exists()
+    assert fsck.check(folder).damage == []

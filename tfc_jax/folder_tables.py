@@ -5,13 +5,14 @@ Only the launch that holds the folder's lock writes them.
 
 import errno
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Container, Iterator
 from contextlib import suppress
 
 import pyarrow as pa
 
 from tfc_jax import files
-from tfc_jax.layout import Folder
+from tfc_jax.layout import Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import arrow_schema, result_columns, run_columns
@@ -34,6 +35,15 @@ def create(folder: Folder, record: Record) -> None:
             is_replaced = error.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
             if not is_replaced or not folder.table(table).is_dir():
                 raise  # else the launch that replaced this one has made it
+
+
+def clear_traces(folder: Folder, settled: Container[str]) -> None:
+    """Deletes what a kill left: folders of writers of packs that are done, half-written files."""
+    for stage in folder.staging.glob("*.*.*"):
+        if pack_of(stage) in settled:
+            shutil.rmtree(stage)
+    for beside in folder.root.glob(".*.json.*"):
+        files.remove(beside)
 
 
 def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:

@@ -3,7 +3,9 @@
 Reads only. What a crash leaves behind is no damage: the next launch clears it away.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -30,6 +32,7 @@ from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted
 
 UNREADABLE = (InputError, OSError, ValueError, KeyError, EOFError, pa.ArrowException)
+MOST_AT_ONCE = 4  # packs, whose states are in memory meanwhile
 MOST_NAMED = 5  # damaged files in a refusal; the rest is counted
 MAGIC = b"PAR1"  # at both ends of a Parquet file
 
@@ -108,9 +111,11 @@ def check(folder: Folder) -> Report:
             f"{folder.root}: there are no results here (no manifest.json). Give the folder that "
             f"`tfc run` wrote, such as results/quickstart."
         )
-    packs = _packs(folder)
-    with ThreadPoolExecutor() as pool:
-        of_packs = dict(zip(packs, pool.map(lambda p: _check_pack(folder, p), packs), strict=True))
+    stored = _Stored.of(folder)
+    packs = stored.packs
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        checked = pool.map(lambda pack: _check_pack(folder, pack, stored), packs)
+        of_packs = dict(zip(packs, checked, strict=True))
     found = [*_check_whole(folder), *chain.from_iterable(of_packs.values())]
     if not any(one.path in (folder.analysis, *folder.runs.glob("*")) for one in found):
         found += _check_reading(folder.runs, lambda: list(started_packs(folder)))
@@ -124,20 +129,27 @@ def check(folder: Folder) -> Report:
     )
 
 
-def refuse_damage(folder: Folder, packs: Iterable[str]) -> None:
+def refuse_damage(
+    folder: Folder, steps_done: Mapping[str, int], unfinished: AbstractSet[str]
+) -> None:
     """Refuses to add to results that are damaged.
 
     Args:
-      packs: those that are to go on; every byte of theirs is verified. Of others' data files only
-        the ends are.
+      steps_done: what the runs table says of all packs of the plan.
+      unfinished: packs that are to go on: every byte of theirs is verified. Of the data files of
+        others the ends are, and that the loss of each step is there.
     Raises:
       InputError: some file is not what was committed.
     """
-    parts = [part for table in RESULT_TABLES for part in folder.table(table).glob("*.parquet")]
-    found = [Finding(part, "is cut short") for part in sorted(parts) if not _has_ends(part)]
-    for pack in packs:
-        _, checkpoint = _newest(folder, pack)
-        found += _check_parts(folder, pack, checkpoint.parts) if checkpoint else []
+    stored = _Stored.of(folder)
+    found = [Finding(part, "is cut short") for part in stored.all_parts if not _has_ends(part)]
+    for pack, done in steps_done.items():
+        if done and pack not in unfinished:
+            found += _check_steps(folder, pack, done, stored.parts.get(pack, ()))
+        elif done:
+            _, checkpoint = _newest(stored.checkpoints.get(pack, ()), pack)
+            parts = stored.parts.get(pack, ())
+            found += _check_parts(folder, pack, checkpoint.parts, parts) if checkpoint else []
     damage = list(dict.fromkeys(str(one) for one in found if one.is_damage))
     if damage:
         more = f", and {len(damage) - MOST_NAMED} more" if len(damage) > MOST_NAMED else ""
@@ -145,6 +157,52 @@ def refuse_damage(folder: Folder, packs: Iterable[str]) -> None:
             f"{folder.root}: damaged, so nothing is added: {'; '.join(damage[:MOST_NAMED])}{more}. "
             f"`tfc fsck {folder.root}` says what can be done."
         )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Which files there are, by pack; each folder is looked through once."""
+
+    checkpoints: Mapping[str, Sequence[Path]]  # newest first
+    parts: Mapping[str, Sequence[Path]]
+    others: frozenset[str]  # packs of which there are rows or weights
+
+    @classmethod
+    def of(cls, folder: Folder) -> "_Stored":
+        tables = [path for table in RESULT_TABLES for path in folder.table(table).glob("*.parquet")]
+        return cls(
+            _by_pack(sorted(folder.checkpoints.glob("*.npz"), reverse=True)),
+            _by_pack(sorted(filter(steps_of, tables))),
+            frozenset(_by_pack([*folder.runs.glob("*.*"), *folder.params.glob("*.*")])),
+        )
+
+    @property
+    def packs(self) -> list[str]:
+        return sorted({*self.checkpoints, *self.parts, *self.others})
+
+    @property
+    def all_parts(self) -> Iterator[Path]:
+        return chain.from_iterable(self.parts.values())
+
+
+def _by_pack(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        pack = pack_of(path)
+        if pack:
+            found[pack].append(path)
+    return dict(found)
+
+
+def _check_steps(folder: Folder, pack: str, done: int, parts: Iterable[Path]) -> Iterator[Finding]:
+    """Every step has a loss, so the parts of table `steps` leave no gap."""
+    reached = 0
+    for part in parts:
+        first, stop = steps_of(part) or (0, 0)
+        if part.parent.name == "steps" and first <= reached:
+            reached = max(reached, stop)
+    if reached < done:
+        yield Finding(folder.table("steps"), f"lacks steps {reached} to {done - 1} of pack {pack}")
 
 
 def _is_loss(finding: Finding) -> bool:
@@ -160,29 +218,24 @@ def _has_ends(part: Path) -> bool:
         return begin == file.read() == MAGIC
 
 
-def _packs(folder: Folder) -> list[str]:
-    """Ids of all packs of which there is a file."""
-    places = [folder.runs, folder.checkpoints, folder.params, *map(folder.table, RESULT_TABLES)]
-    found = {pack_of(path) for place in places for path in place.glob("*.*")}
-    return sorted(pack for pack in found if pack)
-
-
-def _check_pack(folder: Folder, pack: str) -> list[Finding]:
+def _check_pack(folder: Folder, pack: str, stored: _Stored) -> list[Finding]:
     """Checks a pack; again if it was committed to meanwhile."""
+    before, parts = stored.checkpoints.get(pack, ()), stored.parts.get(pack, ())
     while True:
-        before = folder.checkpoints_of(pack)
-        found, checkpoint = _newest(folder, pack)
-        found += _check_parts(folder, pack, checkpoint.parts if checkpoint else {})
+        found, checkpoint = _newest(before, pack)
+        found += _check_parts(folder, pack, checkpoint.parts if checkpoint else {}, parts)
         found += _check_rows(folder, pack, checkpoint)
         found += _check_weights(folder, pack, checkpoint)
-        if folder.checkpoints_of(pack) == before:
+        if not found or (now := folder.checkpoints_of(pack)) == list(before):
             return found
+        before = now
+        parts = [part for table in RESULT_TABLES for part in folder.parts_of(table, pack)]
 
 
-def _newest(folder: Folder, pack: str) -> tuple[list[Finding], Checkpoint | None]:
+def _newest(paths: Iterable[Path], pack: str) -> tuple[list[Finding], Checkpoint | None]:
     """Returns what is wrong with a pack's checkpoints, and the newest that is good."""
     found, newest = [], None
-    for path in folder.checkpoints_of(pack):
+    for path in paths:
         try:
             checkpoint = checkpoints.load(path)
             check_names(checkpoint, pack, path)
@@ -195,18 +248,19 @@ def _newest(folder: Folder, pack: str) -> tuple[list[Finding], Checkpoint | None
     return found, newest
 
 
-def _check_parts(folder: Folder, pack: str, named: Mapping[str, Part]) -> list[Finding]:
+def _check_parts(
+    folder: Folder, pack: str, named: Mapping[str, Part], parts: Iterable[Path]
+) -> list[Finding]:
     """Compares the data files of a pack with those that its checkpoint names."""
     found: list[Finding] = []
     for path, part in named.items():
         found += _check_part(folder, pack, folder.root / path, part)
     done = max((_last_step(Path(path)) for path in named), default=0)
-    for table in RESULT_TABLES:
-        for part_path in folder.parts_of(table, pack):
-            if f"{table}/{part_path.name}" not in named:
-                is_extra = _last_step(part_path) <= done
-                what = "is named by no checkpoint" + (", and doubles rows" if is_extra else "")
-                found += [Finding(part_path, what, is_extra), *_check_parquet(part_path)]
+    for other in parts:
+        if f"{other.parent.name}/{other.name}" not in named:
+            is_extra = _last_step(other) <= done
+            what = "is named by no checkpoint" + (", and doubles rows" if is_extra else "")
+            found += [Finding(other, what, is_extra), *_check_parquet(other)]
     return found
 
 

@@ -95,11 +95,7 @@ def launch(
             planned = plan_sweep(sweep, folder, options, found)  # others have written until now
         else:
             planned = early[0]
-        fsck.refuse_damage(folder, [pack.id for pack in planned.unfinished])
-        folder_tables.create(folder, sweep.record)
-        _store_choice(folder, found.platform, options)
-        trains = bool(planned.unfinished)
-        manifest.write(folder, sweep, found, _flags(options), trains=trains)
+        _prepare(planned, folder, options, found)
         log = EventLog(folder)
         launched = {"event": "launched", "committed_steps": _committed_steps(planned)}
         while True:
@@ -116,6 +112,18 @@ def launch(
         _store_cells(sweep, folder)
         log.write({"event": "ended"})
     return count_by_status(sweep, folder)
+
+
+def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) -> None:
+    """Refuses damaged results, clears away what a crash left, and says what is launched."""
+    unfinished = {pack.id for pack in planned.unfinished}
+    settled = {pack.id for pack in planned.packs if not pack.failed} - unfinished
+    fsck.refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
+    folder_tables.clear_traces(folder, settled)
+    folder_tables.create(folder, planned.sweep.record)
+    _store_choice(folder, found.platform, options)
+    flags = _flags(options)
+    manifest.write(folder, planned.sweep, found, flags, trains=bool(unfinished))
 
 
 @contextmanager
