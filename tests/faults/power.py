@@ -96,16 +96,24 @@ class Disk:
         return found
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 class Recorder:
     """What `os` is for tfc_jax.files below `root`; does what it notes.
 
     Attributes:
       start: the disk before, all of it durable.
       events: what happened since.
+      calls: names of the calls that changed the disk.
+      kill_at: number of the call (from 0) before which the process is killed; it does nothing more
+        until this is set again.
     """
 
     def __init__(self, root: Path) -> None:
         self.root, self.start, self.events = root, Disk(), list[Event]()
+        self.calls, self.kill_at = list[str](), -1
         self._numbers = itertools.count(ROOT + 1)
         self._nodes = {root: ROOT}  # by path, as the names are now
         self._open: dict[int, tuple[int, int]] = {}  # descriptor -> node, offset
@@ -121,7 +129,18 @@ class Recorder:
     def tell(self, what: Any) -> None:
         self.events.append(Told(what))
 
+    @property
+    def is_killed(self) -> bool:
+        return len(self.calls) == self.kill_at
+
+    def _call(self, name: str) -> None:
+        if self.is_killed:
+            raise Killed
+        self.calls.append(name)
+
     def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            self._call("open")
         descriptor = os.open(path, flags, mode)
         if flags & os.O_CREAT:  # a file that was there is another one, emptied
             self._enter(path, self._new_node(path, False))
@@ -129,6 +148,9 @@ class Recorder:
         return descriptor
 
     def write(self, descriptor: int, content: memoryview) -> int:
+        if self.is_killed:  # what is left in a buffer when it is thrown away
+            return len(content)
+        self._call("write")
         n = os.write(descriptor, content)
         node, offset = self._open[descriptor]
         self.events.append(Write(node, offset, bytes(content[:n])))
@@ -136,6 +158,7 @@ class Recorder:
         return n
 
     def fsync(self, descriptor: int) -> None:
+        self._call("fsync")
         os.fsync(descriptor)
         frames = traceback.extract_stack()
         ours = [f for f in frames if Path(f.filename).parent.name == "tfc_jax"]
@@ -144,15 +167,18 @@ class Recorder:
         self.events.append(Sync(self._open[descriptor][0], " > ".join(site)))
 
     def mkdir(self, path: Path) -> None:
+        self._call("mkdir")
         os.mkdir(path)
         self._enter(path, self._new_node(path, True))
 
     def link(self, source: Path, target: Path) -> None:
+        self._call("link")
         os.link(source, target)
         self._nodes[target] = self._nodes[source]
         self._enter(target, self._nodes[source])
 
     def rename(self, source: Path, target: Path) -> None:
+        self._call("rename")
         os.rename(source, target)
         for path in [p for p in self._nodes if p == source or source in p.parents]:
             self._nodes[target / path.relative_to(source)] = self._nodes.pop(path)
@@ -166,11 +192,13 @@ class Recorder:
     replace = rename
 
     def unlink(self, path: Path) -> None:
+        self._call("unlink")
         os.unlink(path)
         self._enter(path, None)
         del self._nodes[path]
 
     def rmdir(self, path: Path) -> None:
+        self._call("rmdir")
         os.rmdir(path)
         self._enter(path, None)
         del self._nodes[path]

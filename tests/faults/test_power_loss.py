@@ -2,7 +2,8 @@
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.faults.conftest import Tally, Tries
-from tests.faults.power import Event, Recorder, State, Sync, crashes, put
+from tests.faults.power import Event, Killed, Recorder, State, Sync, crashes, put
 from tests.sweeps import PACK, content, fake_plugins, make_state, make_store, train_fake_pack
 from tfc_jax import checkpoint as checkpoints
 from tfc_jax import files, store
@@ -71,11 +72,15 @@ def done(out: Path) -> None:
 SCENES = (nothing, done, killed_before_publishing, newest_checkpoint_damaged)
 
 
-def recorded(out: Path, scene: Callable[[Path], None]) -> Recorder:
-    """What a launch does after a scene; it tells what the runs table has said, and recoveries."""
+def recorded(out: Path, scene: Callable[[Path], None], kill_at: int = -1) -> Recorder:
+    """What a launch does after a scene, or one that is killed and another.
+
+    It tells what the runs table has said, and recoveries.
+    """
     out.mkdir()
     scene(out)
     recorder = Recorder(out)
+    recorder.kill_at = kill_at
     write_runs, recover = PackStore.write_runs, PackStore.recover
     with pytest.MonkeyPatch.context() as patch:
 
@@ -91,8 +96,18 @@ def recorded(out: Path, scene: Callable[[Path], None]) -> Recorder:
         patch.setattr(files, "os", recorder)
         patch.setattr(PackStore, "write_runs", telling_write)
         patch.setattr(PackStore, "recover", telling_recover)
-        train_fake_pack(out, steps=STEPS, commit_every=10)
+        with suppress(Killed):
+            train_fake_pack(out, steps=STEPS, commit_every=10)
+        if kill_at >= 0:
+            recorder.kill_at = -1
+            train_fake_pack(out, steps=STEPS, commit_every=10)
     return recorder
+
+
+def before_syncs_of_names(calls: Sequence[str]) -> list[int]:
+    """Calls at which a kill leaves a name that is there and not durable."""
+    naming = ("link", "rename")
+    return [i for i, n in enumerate(calls) if n == "fsync" and calls[i - 1] in naming]
 
 
 class Judge:
@@ -197,8 +212,23 @@ def test_power_loss(tally: Tally, tries: Tries, memory: Path, judge: Judge) -> N
     assert tally.tried >= 10_000
 
 
+def test_power_loss_after_a_kill(tally: Tally, tries: Tries, memory: Path, judge: Judge) -> None:
+    """Names that the killed launch had given without a sync are made durable by the next one."""
+    places = before_syncs_of_names(recorded(memory / "whole", nothing).calls)
+    wanted = tries(6, len(places))
+    for kill_at in random.Random(0).sample(places, wanted):
+        recorder = recorded(memory / f"killed-{kill_at}", nothing, kill_at)
+        found = list(judged(judge, recorder, recorder.events, memory, tries(4, 100)))
+        tally.tried += len(found)
+        tally.wrong += sum(bool(v) for v in found)
+        assert not [v for v in found if v], kill_at
+    assert tally.tried > 100 * wanted
+
+
 def test_power_loss_is_noticed_without_any_one_of_the_syncs(memory: Path, judge: Judge) -> None:
     recorders = [recorded(memory / scene.__name__, scene) for scene in SCENES]
+    for kill_at in before_syncs_of_names(recorders[0].calls):
+        recorders.append(recorded(memory / f"killed-{kill_at}", nothing, kill_at))
     sites = {e.site for r in recorders for e in r.events if isinstance(e, Sync)}
     harmless = [site for site in sorted(sites) if not is_noticed(judge, recorders, site, memory)]
     assert not harmless
