@@ -106,6 +106,10 @@ def test_wild_input(
 
 
 def test_the_guard_against_hangs_ends_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal, "alarm", lambda _: signal.setitimer(signal.ITIMER_REAL, 0.01))
+    def soon(seconds: int) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.01 if seconds else 0)
+
+    monkeypatch.setattr(signal, "alarm", soon)
     with pytest.raises(Hang), patience():
         signal.pause()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0), "it would end the whole process"
