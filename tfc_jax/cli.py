@@ -42,6 +42,7 @@ from tfc_jax.flags import (
     finite,
     load_all,
     options_of,
+    some_path,
     usable,
     with_folders,
 )
@@ -272,7 +273,10 @@ def replay(results: ResultsPath, run_id: RunId) -> None:
 @reports_errors
 def report(
     results: ResultsPath,
-    out: Annotated[Path | None, typer.Option(callback=usable, help="HTML file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, callback=usable, metavar="PATH", help="HTML file."),
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about a results folder."""
     from analysis.own_claims import own_claims

@@ -50,10 +50,18 @@ def usable(path: Path | None) -> Path | None:
     return path
 
 
+def some_path(text: str) -> Path:
+    """Refuses an empty path, which would stand for the current folder: a variable is not set."""
+    if not str(text):
+        raise typer.BadParameter("nothing came. Give a path, or . for the current folder.")
+    return Path(text)
+
+
 SweepPath = Annotated[Path, typer.Argument(help="Sweep file (YAML).", metavar="SWEEP")]
 SweepPaths = Annotated[list[Path], typer.Argument(help="Sweep files (YAML).", metavar="SWEEP...")]
 ResultsPath = Annotated[
-    Path, typer.Argument(callback=usable, help="Results folder.", metavar="RESULTS")
+    Path,
+    typer.Argument(parser=some_path, callback=usable, help="Results folder.", metavar="RESULTS"),
 ]
 RunId = Annotated[str, typer.Argument(help="12 hex digits, see `tfc ls`.", metavar="RUN_ID")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
@@ -62,7 +70,13 @@ Filter = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, max=MOST, help="Only the first N runs.")]
 Out = Annotated[
-    Path | None, typer.Option(callback=usable, help="Results folder; default results/<name>.")
+    Path | None,
+    typer.Option(
+        parser=some_path,
+        callback=usable,
+        metavar="PATH",
+        help="Results folder; default results/<name>.",
+    ),
 ]
 Width = Annotated[int | None, typer.Option(min=1, max=65536, help="Lanes of a new pack.")]
 Scheduled = Annotated[Schedule | None, typer.Option(help="Schedule of new packs.")]
@@ -82,6 +96,8 @@ CompileMinutes = Annotated[
     float | None,
     typer.Option(
         min=0,
+        max=MOST,
+        callback=finite,
         help="How long a worker process may compile before it counts as hung; default 30; 0: ever.",
     ),
 ]
@@ -145,4 +161,16 @@ def with_folders(sweeps: "list[Sweep]", out: Path | None) -> "list[tuple[Sweep, 
 
     if out is not None and len(sweeps) > 1:
         refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
-    return [(sweep, Folder(out or Path("results") / sweep.name)) for sweep in sweeps]
+    folders = [Folder(out or Path("results") / sweep.name) for sweep in sweeps]
+    for folder in folders:
+        _check_place(folder.root)
+    return list(zip(sweeps, folders, strict=True))
+
+
+def _check_place(root: Path) -> None:
+    """Refuses a file, and a place inside of one, where a folder of results is to be."""
+    place = root
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        refuse(f"--out: {place} is no folder. Results are a folder: give another --out.")

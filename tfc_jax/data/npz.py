@@ -6,6 +6,7 @@ import numpy as np
 
 from tfc_jax.archives import names_of, read_arrays
 from tfc_jax.data._dataset import ARRAYS, Dataset
+from tfc_jax.data._state import State
 from tfc_jax.errors import InputError
 
 PREFIX, PLACEHOLDER = "npz:", "PATH"
@@ -33,6 +34,16 @@ def load_raw(name: str) -> Dataset:
         class_names=tuple(str(label) for label in range(n_classes)),
         max_value=255 if raw["x_train"].dtype == np.uint8 else 1,
     )
+
+
+def prepare(name: str) -> State:
+    """Reads the archive once: there is nothing else to prepare.
+
+    Raises:
+      InputError: as of `load_raw`.
+    """
+    load_raw(name)
+    return State(name, available=True, where=str(_path(name)))
 
 
 def _path(name: str) -> Path:
