@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from tfc_jax import bench, bench_report, choices, devices, estimate, fsck, manifest, space
+from tfc_jax import bench, bench_report, choices, devices, effects, estimate, fsck, manifest, space
 from tfc_jax.config import Sweep
 from tfc_jax.console import (
     SOME_FAILED,
@@ -37,6 +37,8 @@ def show_plan(
     planned = plan_sweep(sweep, folder, options, found)
     n_workers = options.workers or len(found.ids)
     rows = estimate.program_rows(planned, n_workers, measure=measure)
+    for note in effects.notes(planned):
+        echo(note, err=as_json)
     if as_json:
         echo_json(json.dumps(rows))
         return

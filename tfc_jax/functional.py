@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import jax
@@ -97,6 +98,17 @@ class Functional:
         for path, kernel in zip(self._paths, kernels, strict=True):
             params = _replaced(params, path, kernel.reshape(_leaf(params, path).shape))
         return params
+
+    def widths(self) -> tuple[int, ...]:
+        """Returns H_1..H_L, without building the network."""
+        n_inputs = prod(self.network.input_shape)
+        shapes = _tap_shapes(self, (1, n_inputs), jnp.dtype(jnp.float32))
+        return tuple(prod(shapes[name].shape) for name in self.feature_names)
+
+    def fans_in(self) -> tuple[int, ...]:
+        """Returns the rows of W_1..W_L, without building the network."""
+        _, (params, _) = _abstract(self)
+        return tuple(prod(_leaf(params, path).shape[:-1]) for path in self._paths)
 
     @property
     def dense(self) -> tuple[int, ...]:

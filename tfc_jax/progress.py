@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from tfc_jax import effects
 from tfc_jax.escapes import visible
 from tfc_jax.pack import Pack
 from tfc_jax.plan import Plan
@@ -49,6 +50,7 @@ class Display:
         self._packs: dict[str, Pack] = {}  # of the plan, by id
         self._lines: dict[str, _Line] = {}
         self._finished = 0
+        self._noted: set[str] = set()
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(24),
@@ -73,12 +75,20 @@ class Display:
         plan = self._plan = event["plan"]
         self._packs = {pack.id: pack for pack in plan.packs}
         self._finished = 0
+        self._note(plan)
         todo = plan.unfinished
         runs, skipped = sum(len(p.runs) for p in todo), len(plan.packs) - len(todo)
         tail = f"; {counted(skipped, 'pack is', 'packs are')} done" if skipped else ""
         name = plan.sweep.name + (f", round {plan.sweep.round}" if plan.sweep.refine else "")
         packs = counted(len(todo), "pack")
         self._say(f"{name}: {counted(runs, 'run')} in {packs} to train{tail}")
+
+    def _note(self, plan: Plan) -> None:
+        """Says what is recorded in vain, once and not again for every round."""
+        for note in effects.notes(plan):
+            if note not in self._noted:
+                self._noted.add(note)
+                self._say(note)
 
     def _on_compiling(self, event: dict[str, Any]) -> None:
         self._open(event["pack"], "compiling")

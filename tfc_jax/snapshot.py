@@ -87,6 +87,25 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What is known of a network before it is built, and decides which columns it has.
+
+    Attributes:
+      depth: L.
+      n_classes: K; 0 for regression.
+      batch_size: B.
+      dense: as in `Snapshot`.
+      reads_last_feature: whether W_L is as high as the feature of layer L-1 is wide; False at L=1.
+    """
+
+    depth: int
+    n_classes: int
+    batch_size: int
+    dense: tuple[int, ...]
+    reads_last_feature: bool
+
+
+@dataclass(frozen=True)
 class ProbeView:
     """What a probe sees: the network, in evaluation mode, on fixed training and test samples.
 

@@ -11,7 +11,7 @@ import pytest
 
 from tfc_jax import registry
 from tfc_jax.schema import Column
-from tfc_jax.snapshot import OnLayers, Snapshot, Values
+from tfc_jax.snapshot import OnLayers, Snapshot, Traits, Values
 
 Make = Callable[..., Snapshot]
 FAMILIES = registry.names("metrics")
@@ -189,3 +189,13 @@ def test_a_bad_step_is_not_remembered(family: str, make_snapshot: Make, value: f
         _, state = look(with_layer(snapshot, layer, value), state)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     assert all(np.isfinite(column).all() for column in look(snapshot, state)[0].values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_of_one_sample_has_no_value_where_that_is_declared(
+    family: str, make_snapshot: Make
+) -> None:
+    module = registry.module("metrics", family)
+    is_empty = all(np.isnan(x).all() for x in compute(family, make_snapshot(batch=1)).values())
+    traits = Traits(LAYERS, 3, 1, (1, 2, 3), reads_last_feature=True)
+    assert is_empty == bool(hasattr(module, "lacks") and module.lacks(traits))

@@ -11,7 +11,7 @@ from tfc_jax.metrics._rows import (
     unit_rows,
 )
 from tfc_jax.schema import Column
-from tfc_jax.snapshot import Snapshot
+from tfc_jax.snapshot import Snapshot, Traits
 
 _NULL = "; null for a regression"
 _OF = "of the gradients of two distinct samples' losses with respect to their own features"
@@ -33,6 +33,11 @@ COLUMNS = (
         f"Mean cosine {_OF}, samples of different classes{_NULL}",
     ),
 )
+
+
+def lacks(traits: Traits) -> str:
+    """Why there is nothing for such a network; empty if there is something."""
+    return "a batch of one sample has no pairs" if traits.batch_size == 1 else ""
 
 
 def compute(snapshot: Snapshot) -> dict[str, Array]:

@@ -15,7 +15,7 @@ from tfc_jax.metrics._rows import (
     unit_rows,
 )
 from tfc_jax.schema import Column
-from tfc_jax.snapshot import Snapshot
+from tfc_jax.snapshot import Snapshot, Traits
 
 _NULL = "; null for a regression"
 _OF = "of the features (after the nonlinearity; logits in the last layer) of two distinct samples"
@@ -60,6 +60,11 @@ def compute(snapshot: Snapshot) -> dict[str, Array]:
     finite. Class-conditional columns are absent for regression.
     """
     return of_features(snapshot.features, snapshot.labels, snapshot.n_classes)
+
+
+def lacks(traits: Traits) -> str:
+    """Why there is nothing for such a network; empty if there is something."""
+    return "a batch of one sample has no pairs" if traits.batch_size == 1 else ""
 
 
 def of_features(layers: Sequence[Array], labels_B: Array, n_classes: int) -> Columns:

@@ -15,7 +15,7 @@ from jax import Array
 
 from tfc_jax.metrics._rows import frobenius, matmul, root_mean_square, row_norms, together
 from tfc_jax.schema import Column
-from tfc_jax.snapshot import Snapshot, Values, on_layers
+from tfc_jax.snapshot import Snapshot, Traits, Values, on_layers
 
 PAIRED = 32  # samples
 # Terms h_a delta_b / n of a batch gradient, in the root mean square, over the smallest number of
@@ -52,6 +52,11 @@ class _Rows(NamedTuple):
 
     norms: Array
     grams: Array
+
+
+def lacks(traits: Traits) -> str:
+    """Why there is nothing for such a network; empty if there is something."""
+    return "" if traits.dense else "no layer reads the whole feature of the layer below"
 
 
 def compute(snapshot: Snapshot) -> dict[str, Values]:

@@ -13,7 +13,7 @@ from tfc_jax.metrics._rows import (
 )
 from tfc_jax.schema import Column
 from tfc_jax.sizes import Sizes
-from tfc_jax.snapshot import ProbeView
+from tfc_jax.snapshot import ProbeView, Traits
 
 COLUMNS = (
     Column(
@@ -52,6 +52,11 @@ def compute(view: ProbeView) -> dict[str, Array]:
         return {"class_cos": jnp.where(some, means_lxKxK, jnp.nan)}
 
     return by_shape(cosines, view.features)
+
+
+def lacks(traits: Traits) -> str:
+    """Why there is nothing for such a network; empty if there is something."""
+    return "" if traits.n_classes else "a regression has no classes"
 
 
 def flops(n_samples: int, sizes: Sizes) -> float:

@@ -8,7 +8,7 @@ from jax import Array
 from tfc_jax.metrics._rows import class_matrix, matmul
 from tfc_jax.schema import Column
 from tfc_jax.sizes import Sizes
-from tfc_jax.snapshot import ProbeView
+from tfc_jax.snapshot import ProbeView, Traits
 
 _OF = "of the centred class means of the last hidden layer"
 
@@ -90,6 +90,11 @@ def compute(view: ProbeView) -> dict[str, Array]:
         columns["nc3"] = _self_duality(of, weight.T)
     columns = {name: jnp.where(valid, value, jnp.nan) for name, value in columns.items()}
     return columns | {"nc_valid": valid.astype(nc1.dtype)}
+
+
+def lacks(traits: Traits) -> str:
+    """Why there is nothing for such a network; empty if there is something."""
+    return "" if traits.n_classes else "a regression has no classes"
 
 
 def flops(n_samples: int, sizes: Sizes) -> float:

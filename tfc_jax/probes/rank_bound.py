@@ -7,7 +7,7 @@ from jax import Array
 from tfc_jax.probes.rank import EPSILONS
 from tfc_jax.schema import Column
 from tfc_jax.sizes import Sizes
-from tfc_jax.snapshot import ProbeView
+from tfc_jax.snapshot import ProbeView, Traits
 
 _BOUND = (
     "Lower bound on output_rmse: distance of the targets from what the last hidden layer's Gram "
@@ -59,6 +59,13 @@ def compute(view: ProbeView) -> dict[str, Array]:
         distance = jnp.linalg.norm(rest_NxK) / (n_samples * n_outputs) ** 0.5
         columns[f"rank_bound_{name}"] = distance - epsilon**0.5 * readout + poison + 0 * root_R[0]
     return columns
+
+
+def lacks(traits: Traits) -> str:
+    """Why there is nothing for such a network; empty if there is something."""
+    if traits.depth == 1:
+        return "there is no hidden layer"
+    return "" if traits.reads_last_feature else "the last layer reads no whole feature"
 
 
 def flops(n_samples: int, sizes: Sizes) -> float:
