@@ -135,3 +135,10 @@ def test_a_path_that_is_not_there_is_named_in_full(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"there is no file {tmp_path / 'gone.npz'}"):
         data.load("npz:gone.npz")
+
+
+def test_an_archive_is_prepared_by_reading_it(tmp_path: Path) -> None:
+    name = archive(tmp_path, CLASSES)
+    assert data.prepare(name).available
+    with pytest.raises(InputError, match="there is no file"):
+        data.prepare(f"npz:{tmp_path / 'absent.npz'}")
