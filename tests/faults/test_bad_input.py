@@ -67,6 +67,13 @@ def test_bytes_that_are_no_text(here: Path, tally: Tally) -> None:
     assert tally.tried == 3
 
 
+def test_a_file_without_end_is_not_read_to_its_end(here: Path, tally: Tally) -> None:
+    (here / "s.yaml").touch()
+    os.truncate(here / "s.yaml", 2**42)  # bytes that no memory holds, and no disk: it is sparse
+    answer = tfc("validate", "s.yaml")
+    assert not refuse(tally, "4 TiB", answer, ["larger than 1048576 bytes"], "s.yaml: ")
+
+
 def test_a_path_that_is_no_sweep(here: Path, tally: Tally) -> None:
     os.mkfifo(here / "pipe")
     (here / "folder").mkdir()
