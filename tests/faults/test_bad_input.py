@@ -15,7 +15,7 @@ from tests.faults.refusals import content, refuse, tfc
 from tfc_jax import axis_values, config, grid
 from tfc_jax.cells import Cell, Line
 from tfc_jax.config import load_sweep
-from tfc_jax.errors import InputError
+from tfc_jax.errors import LONGEST, InputError
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("validate", "plan", "run")
@@ -224,3 +224,10 @@ def test_wrong_input_is_refused_without_importing_jax(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [len(TABLE), []]
+
+
+def test_a_long_message_loses_its_middle() -> None:
+    (message,) = InputError(f"begun {'x' * 10**6} ended").messages
+    assert len(message) <= LONGEST
+    assert message.startswith("begun x")
+    assert message.endswith("x ended")
