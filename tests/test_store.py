@@ -24,15 +24,17 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import files, folder_tables, store
-from tfc_jax.checkpoint import Part
+from tfc_jax import committer, files, folder_tables, store
+from tfc_jax.checkpoint import Checkpoint, Part
+from tfc_jax.committer import Committer
 from tfc_jax.layout import Folder
 from tfc_jax.parts import DamagedPart
 from tfc_jax.results import open_results
-from tfc_jax.stage import Stage
+from tfc_jax.stage import Fenced, Stage
 from tfc_jax.store import CHECKPOINT, ROWS, Contradiction
 from tfc_jax.tables import write_parquet
 from tfc_jax.task import Task
+from tfc_jax.timetable import Span
 
 
 @pytest.fixture(autouse=True)
@@ -267,6 +269,49 @@ def test_rows_that_lost_their_checkpoint_are_computed_again_in_the_same_groups(
     ]
 
 
+def test_rows_that_are_computed_again_are_not_cut_into_smaller_groups(tmp_path: Path) -> None:
+    """A cadence that has become quicker would leave nothing to compare with."""
+    folder = Folder(tmp_path / "out")
+    train_fake_pack(folder.root, steps=20, commit_every=20)
+    folder.checkpoint(PACK, 20).write_bytes(b"")
+    part = folder.table("steps") / f"{PACK}-000000000-000000020.parquet"
+    rows = pq.ParquetFile(part).read()
+    write_parquet(rows.set_column(2, "loss", pa.array([0.5] * len(rows), pa.float32())), part)
+    (folder.runs / f"{PACK}.parquet").unlink()
+    with pytest.raises(Contradiction):
+        train_fake_pack(folder.root, commit_every=10)
+
+
+def test_the_committer_waits_for_the_end_of_rows_that_are_compared(
+    committed_thrice: Folder,
+) -> None:
+    lose_newest(committed_thrice)
+    store = make_store(committed_thrice)
+    store.recover()
+    task = replace(failed_task(committed_thrice), commit_seconds=0.0)
+    committer = Committer(store, task, 0.0, lambda event: None)
+    due = [committer.is_due(Span(stop - 5, stop, ())) for stop in (25, 30, 35, 40)]
+    assert due == [False, True, True, True]
+
+
+def test_a_group_lasts_as_long_as_the_task_says_or_fifty_times_its_commit(
+    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("tfc_jax.committer.time.monotonic", lambda: now[0])
+    store = make_store(committed_thrice)
+    keeper = Committer(store, failed_task(committed_thrice), 0.0, lambda event: None)
+    for seconds, expected in ((29.0, False), (30.0, True), (59.0, False), (60.0, True)):
+        now[0] = seconds
+        assert keeper.is_due(Span(0, 10, ())) is expected
+    keeper._commit_cost = 2.0
+    for seconds, expected in ((159.0, False), (160.0, True)):
+        now[0] = seconds
+        assert keeper.is_due(Span(0, 10, ())) is expected
+    store.pending_bytes = committer.COMMIT_BYTES
+    assert keeper.is_due(Span(0, 10, ()))
+
+
 def test_rows_that_come_out_differently_stop_the_pack_and_nothing_is_lost(
     committed_thrice: Folder,
 ) -> None:
@@ -313,6 +358,52 @@ def test_a_checkpoint_that_names_other_files_is_set_aside(
     assert checkpoint is not None
     assert checkpoint.step == 20
     assert "which is no part of a table" in store.notices[0]
+
+
+def test_no_two_writers_have_the_same_folder(committed_thrice: Folder) -> None:
+    """Else one that was replaced twice could write again as the third."""
+    Stage.take(committed_thrice, PACK).close()
+    first = Stage.take(committed_thrice, PACK)
+    Stage.take(committed_thrice, PACK).close()
+    third = Stage.take(committed_thrice, PACK)
+    assert first.epoch == third.epoch
+    with pytest.raises(Fenced):
+        first.sync()
+
+
+def test_two_writers_that_begin_together_are_never_both_let_in(
+    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = files.make_new_folder
+
+    def also(path: Path) -> None:
+        original(path)
+        original(committed_thrice.stage(PACK, 1, "ffffffff"))
+
+    for left in committed_thrice.stages_of(PACK):
+        left.rmdir()
+    monkeypatch.setattr(files, "make_new_folder", also)
+    with pytest.raises(Fenced):
+        Stage.take(committed_thrice, PACK)
+
+
+def test_a_writer_that_was_replaced_takes_no_checkpoint_away(
+    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_newest(committed_thrice)
+    load, others = checkpoints.load, iter([lambda: train_fake_pack(committed_thrice.root)])
+
+    def replaced(path: Path) -> Checkpoint:
+        try:
+            return load(path)
+        finally:
+            next(others, lambda: None)()  # all that another does, between reading and renaming
+
+    monkeypatch.setattr(checkpoints, "load", replaced)
+    with pytest.raises(Fenced):
+        make_store(committed_thrice).recover()
+    assert load(committed_thrice.checkpoint(PACK, 40)).step == 40
+    assert load(committed_thrice.checkpoint(PACK, 30)).step == 30
 
 
 def test_each_writer_has_a_higher_epoch(committed_thrice: Folder) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfc_jax.layout import Folder
 
 OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
+MAX_LINE = 2**20  # bytes; what is longer is no entry of ours
 # What an entry says besides `event` and `time`, by event; others say nothing that must be there.
 _FIELDS: dict[str, dict[str, type]] = {
     "started": {"pack": str, "step": int},
@@ -28,7 +30,8 @@ def events(folder: Folder) -> Iterator[dict[str, Any]]:
     if not folder.log.exists():
         return
     with open(folder.log, "rb") as lines:
-        yield from filter(None, map(entry_of, lines))
+        pieces = iter(partial(lines.readline, MAX_LINE), b"")
+        yield from filter(None, map(entry_of, pieces))
 
 
 class EventLog:

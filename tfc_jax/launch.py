@@ -277,13 +277,13 @@ def _check_ours(folder: Folder) -> None:
 def _clear(folder: Folder) -> None:
     """Deletes the results of a folder.
 
-    What says that runs are done goes first, for good, so that half a deletion leaves none without
-    rows; the manifest goes last, so that it can be done again.
+    What says that runs are done goes first, for good, then what says which rows there are, so that
+    half a deletion leaves nothing without its rows; the manifest goes last, so that it can be done
+    again.
     """
-    outcomes = (folder.runs, folder.gathered)
-    for path in filter(Path.exists, outcomes):
+    for path in filter(Path.exists, (folder.runs, folder.gathered, folder.checkpoints)):
         _delete(path)
-    files.sync_folder(folder.root)
+        files.sync_folder(folder.root)
     for path in sorted(_contents(folder), key=lambda path: path == folder.manifest):
         _delete(path)
 

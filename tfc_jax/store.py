@@ -155,6 +155,7 @@ class PackStore:
         self._stage.move_out(CHECKPOINT, self.folder.checkpoint(self.pack, stop))
         self._done = stop
         self._publish(parts)
+        self._sync_tables(parts)
         self._remember(state)
         if status == "done":  # first, since nobody comes back to a pack whose rows say so
             self.write_params(state)
@@ -242,14 +243,17 @@ class PackStore:
         self._stage.drop(name)
 
     def _publish(self, parts: Mapping[str, Part]) -> None:
-        """Gives staged parts their place in the tables."""
+        """Gives staged parts their place in the tables; the names are not durable yet."""
         for path, part in parts.items():
             target = self.folder.root / path
             try:
                 self._stage.link(staged_name(path), target)
             except FileExistsError:
                 check_content(target, part)
-        for table in _tables(parts):
+
+    def _sync_tables(self, parts: Iterable[str]) -> None:
+        """Makes the names of parts durable."""
+        for table in sorted({path.split("/")[0] for path in parts}):
             files.sync_folder(self.folder.table(table))
 
     def _roll_forward(self, parts: Mapping[str, Part]) -> None:
@@ -261,8 +265,7 @@ class PackStore:
                 raise DamagedPart(damage(self.folder.root / path, "is missing"))
             check_content(self._stage.path / staged_name(path), part)
         self._publish(missing)
-        for table in _tables(parts):  # what was published may have been killed before its sync
-            files.sync_folder(self.folder.table(table))
+        self._sync_tables(parts)  # also of those whose writer was killed before it did
 
     def _withdraw(self) -> None:
         """Takes away what the checkpoint does not cover; what comes instead is compared with it."""
@@ -297,10 +300,6 @@ class PackStore:
             else:
                 return checkpoint
         return None
-
-
-def _tables(parts: Iterable[str]) -> list[str]:
-    return sorted({path.split("/")[0] for path in parts})
 
 
 def _last_step(name: str) -> int:

@@ -1,8 +1,11 @@
 """kill -9 at every change of the disk, and at any time: no row is lost or doubled."""
 
 import random
+import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -10,7 +13,16 @@ import pytest
 
 from tests.faults.child import ended, started
 from tests.faults.conftest import Tally, Tries
-from tests.sweeps import RUNS, content, fake_plugins, read_rows, train_fake_pack
+from tests.sweeps import (
+    RUNS,
+    content,
+    fake_plugins,
+    make_sweep,
+    read_rows,
+    train,
+    train_fake_pack,
+)
+from tfc_jax import launch
 
 STEPS = 40
 
@@ -68,3 +80,40 @@ def test_sigkill_at_random_times_also_during_recovery(
     note(tally, tmp_path / str(folder), reference)
     assert not tally.bad
     assert folder < wanted / 2  # most launches were killed more than once
+
+
+def test_sigkill_in_the_middle_of_fresh(tmp_path: Path, tally: Tally) -> None:
+    """Results that are half deleted are made again, not taken for done."""
+    sweep = make_sweep(tmp_path)
+    train(sweep, tmp_path / "reference")
+    kept = content(tmp_path / "reference")
+    for at in count():
+        out = tmp_path / str(at)
+        shutil.copytree(tmp_path / "reference", out)
+        if not killed_at_deletion(at, partial(train, sweep, out, fresh=True)):
+            break
+        tally.tried += 1
+        train(sweep, out)
+        tally.wrong += content(out) != kept
+    assert not tally.bad
+    assert tally.tried > 5  # runs, their copy, steps, checkpoints, weights, ...
+
+
+def killed_at_deletion(number: int, launch_: Callable[[], object]) -> bool:
+    class Killed(BaseException):
+        pass
+
+    left, delete = iter(range(number)), launch._delete
+
+    def die(path: Path) -> None:
+        if next(left, None) is None:
+            raise Killed
+        delete(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "_delete", die)
+        try:
+            launch_()
+        except Killed:
+            return True
+    return False
