@@ -116,7 +116,10 @@ def test_a_launch_that_waited_cuts_what_is_missing_then(
     assert len(read_rows(tmp_path / "out" / "steps")) == 6 * 60
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), pa.ArrowInvalid("cut short")])
+ERRORS = (FileNotFoundError(2, "gone"), pa.ArrowInvalid("cut short"), InputError("damaged"))
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_results_that_change_while_a_second_launch_plans_are_no_damage(
     out: Path, sweep: Sweep, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
