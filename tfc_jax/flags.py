@@ -28,7 +28,7 @@ class Executor(StrEnum):
     local = "local"
 
 
-MOST, MOST_WORKERS = 2**31 - 1, 1024
+MOST, MOST_WORKERS, MOST_MINUTES = 2**31 - 1, 1024, 10**6
 
 
 def finite(value: float | None) -> float | None:
@@ -96,7 +96,7 @@ CompileMinutes = Annotated[
     float | None,
     typer.Option(
         min=0,
-        max=MOST,
+        max=MOST_MINUTES,
         callback=finite,
         help="How long a worker process may compile before it counts as hung; default 30; 0: ever.",
     ),

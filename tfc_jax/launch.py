@@ -23,7 +23,7 @@ from tfc_jax.executors import inline, local
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
-from tfc_jax.lock import Lock, sole_writer
+from tfc_jax.lock import Lock, check_free, sole_writer
 from tfc_jax.options import Options, worker_settings
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
@@ -85,16 +85,13 @@ def launch(
       InputError: before anything is written or compiled; also of results that are damaged.
     """
     _check_workers(options, found)
-    early = _early_plan(sweep, folder, options, found)
-    if early is not None:
-        space.check_fits(early[0], folder, fresh=options.fresh)
+    planned, seen = _early_plan(sweep, folder, options, found)
+    space.check_fits(planned, folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
         if options.fresh:
             _clear(folder)
-        if early is None or (not options.fresh and _seen(folder) != early[1]):
+        elif _seen(folder) != seen:
             planned = plan_sweep(sweep, folder, options, found)  # others have written until now
-        else:
-            planned = early[0]
         _prepare(planned, folder, options, found)
         log = EventLog(folder)
         launched = {"event": "launched", "committed_steps": _committed_steps(planned)}
@@ -136,19 +133,20 @@ def _sentence_of_disk(folder: Folder) -> Iterator[None]:
 
 def _early_plan(
     sweep: Sweep, folder: Folder, options: Options, found: Devices
-) -> tuple[Plan, list[tuple[str, Mark]]] | None:
+) -> tuple[Plan, list[tuple[str, Mark]]]:
     """Plans before the folder is locked, so that bad input leaves no trace.
 
-    None where files changed while they were read: then another launch is writing, and the lock
-    tells who; or something is damaged, and the plan that is made with the lock tells what.
+    What fails may have been read while another launch was writing it: then the lock tells who.
     """
     try:
         seen = _seen(folder)
         return plan_sweep(sweep, folder, options, found), seen
     except (InputError, OSError, pa.ArrowException):
-        if not folder.lock.exists():
+        if not folder.lock.is_file():
             raise
-        return None
+    check_free(folder)
+    seen = _seen(folder)
+    return plan_sweep(sweep, folder, options, found), seen
 
 
 def _store_choice(folder: Folder, platform: str, options: Options) -> None:

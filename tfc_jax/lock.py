@@ -72,6 +72,15 @@ def sole_writer(folder: Folder) -> Iterator[Lock]:
         os.close(descriptor)
 
 
+def check_free(folder: Folder) -> None:
+    """Asks whether a launch could write in the folder now.
+
+    Raises:
+      InputError: someone else holds its lock, or there can be none.
+    """
+    os.close(_locked(folder))
+
+
 def _signed(descriptor: int, folder: Folder) -> str:
     """Writes who holds the lock: in one piece over the old record, so that there is always one."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

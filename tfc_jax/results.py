@@ -249,7 +249,8 @@ def stored_analysis(folder: Folder) -> pd.DataFrame | None:
     double = double_run(table)
     if double:
         raise DamagedFile(path, folder.root, double)
-    return table.replace_schema_metadata(None).to_pandas()
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # both may be null
+    return table.replace_schema_metadata(None).to_pandas(types_mapper=kinds.get)
 
 
 def _completed(runs: pa.Table) -> pa.Table:

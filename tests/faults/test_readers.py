@@ -68,6 +68,9 @@ READERS: dict[str, Read] = {
     "pandas": by_pandas, "pyarrow": by_pyarrow, "duckdb": by_duckdb, "polars": by_polars,
     "tfc_jax": by_us,
 }  # fmt: skip
+# A file of `runs` is replaced at every commit, and Polars opens a file more than once: it may meet
+# two of them, and says so. Other readers open it once.
+PAIRS = [pair for pair in product(READERS, WHOLE) if pair != ("polars", "runs")]
 
 
 @contextmanager
@@ -94,14 +97,15 @@ def test_readers_during_writing(
     """Folder after folder, since a large one takes long to read."""
     fake_plugins(monkeypatch)
     faults: list[str] = []
-    for number in range(tries(1, 34)):
+    folders = tries(1, 50)
+    for number in range(folders):
         out = tmp_path / str(number)
         with written(out):
-            for _, name, table in product(range(ROUNDS), READERS, WHOLE):
+            for _, (name, table) in product(range(ROUNDS), PAIRS):
                 faults += judged(f"{name} of {table}", READERS[name], out, table, tally)
     assert not faults
     assert not tally.bad
-    assert tally.tried >= len(READERS) * tries(30, 1000)
+    assert tally.tried == folders * ROUNDS * len(PAIRS)
 
 
 def judged(what: str, read: Read, out: Path, table: str, tally: Tally) -> list[str]:
