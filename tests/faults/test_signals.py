@@ -97,34 +97,36 @@ def test_one_signal_at_any_time(
     tally: Tally,
     number: int,
 ) -> None:
-    draws, codes = random.Random(number), []
-    for index in range(tries(10 if number == TERM else 5, 50)):
-        out = tmp_path / str(index)
-        delay_s = draws.uniform(0, seconds)
+    draws, codes, within = random.Random(number), list[int](), seconds
+    wanted = tries(10 if number == TERM else 5, 50)
+    while codes.count(130) < wanted:
+        out = tmp_path / str(len(codes))
+        delay_s = draws.uniform(0, within)
         flags = PROCESSES if draws.random() < 0.7 else ("--workers", 0)
         numbers = [number, number] if number == HUP else [number]  # a shell sends it again
         code, said, left = signalled(sweep, out, numbers, delay_s, flags)
         codes.append(code)
         tally.wrong += not is_told(code, said) or bool(left) or not finish(sweep, out)
         judge(tally, out, reference, text=said)
+        within *= 1.0 if code == 130 else 0.8  # it was done before: on a machine that got faster
     assert not tally.bad
-    assert codes.count(130) >= len(codes) / 2
 
 
 def test_ctrl_c_twice_at_any_time(
     tmp_path: Path, sweep: Sweep, reference: Path, seconds: float, tries: Tries, tally: Tally
 ) -> None:
-    draws, codes = random.Random(2), []
-    for index in range(tries(6, 50)):
-        out = tmp_path / str(index)
-        delay_s = draws.uniform(0, seconds)
+    draws, codes, within = random.Random(2), list[int](), seconds
+    wanted = tries(6, 50)
+    while codes.count(130) < wanted:
+        out = tmp_path / str(len(codes))
+        delay_s = draws.uniform(0, within)
         flags = PROCESSES if draws.random() < 0.7 else ("--workers", 0)
         code, said, left = signalled(sweep, out, [INT, INT], delay_s, flags)
         codes.append(code)
         tally.wrong += code not in (0, 130) or bool(left) or not finish(sweep, out)
         judge(tally, out, reference, text=said)
+        within *= 1.0 if code == 130 else 0.8
     assert not tally.bad
-    assert codes.count(130) >= len(codes) / 2
 
 
 @pytest.mark.parametrize("number", [TERM, INT, HUP], ids=["SIGTERM", "SIGINT", "SIGHUP"])

