@@ -101,7 +101,7 @@ def test_a_worker_killed_from_outside(
         tally.wrong += not finish(sweep, out, retry=True)
         judge(tally, out, reference, text=said)
     assert not tally.bad
-    assert failed > 0
+    assert failed >= tally.tried / 2
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,4 @@ def test_a_real_disk_that_takes_no_more(
         train(load_sweep(sweep), tmp_path / str(size) / "out", retry=True)
         tally.wrong += content(tmp_path / str(size) / "out") != content(tmp_path / "reference")
     assert not tally.bad, told
+    assert not is_refused  # the last disk fills up while the sweep trains

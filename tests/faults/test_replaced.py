@@ -85,7 +85,7 @@ def test_sigstop_replaced_sigcont_at_random_times(
         replaced += (code := ended(process)) == REPLACED
         tally.wrong += content(out) != reference or code not in (0, REPLACED)
     assert not tally.bad
-    assert replaced > 0  # the others had come to their end, or not begun
+    assert replaced > tally.tried / 4  # the others had come to their end, or not begun
 
 
 def send(process: BaseProcess, number: signal.Signals) -> None:
