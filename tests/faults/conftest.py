@@ -1,40 +1,19 @@
-"""How often a fault is tried, and the count of what came of it.
+"""How often a fault is tried, the count of what came of it, and a sweep that launches are tried on.
 
 The short numbers run with all tests, the long ones with `make test-faults`. Each test fills a
 `Tally`; the table of all of them ends the report of pytest.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-Tries = Callable[[int, int], int]
-
-
-@dataclass
-class Tally:
-    """What came of one class of faults.
-
-    Attributes:
-      what: the fault, in a few words.
-      tried: times it was made.
-      lost, doubled: of these, how often rows were missing, or stood there twice.
-      wrong: how often anything else differed from an undisturbed launch.
-      tracebacks: how often the user was shown one.
-    """
-
-    what: str
-    tried: int = 0
-    lost: int = 0
-    doubled: int = 0
-    wrong: int = 0
-    tracebacks: int = 0
-
-    @property
-    def bad(self) -> int:
-        """How often something went wrong that must not."""
-        return self.lost + self.doubled + self.wrong + self.tracebacks
+from tests.faults.launches import LONG, own_cache
+from tests.faults.tally import Tally, Tries
+from tests.sweeps import make_sweep, train
+from tfc_jax.config import Sweep
 
 
 @pytest.fixture
@@ -54,3 +33,24 @@ def tally(
     yield count
     numbers = {name: int(n) for name, n in asdict(count).items() if name != "what"}
     record_property("tally", {"what": count.what, **numbers})
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[None]:
+    """Launches of a module share compiled programs and data, and nothing with other modules."""
+    with own_cache():
+        yield
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Six runs in packs of which each is committed many times."""
+    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    """What an undisturbed launch of `sweep` leaves."""
+    out = tmp_path_factory.mktemp("reference") / "out"
+    assert train(sweep, out) == {"done": 6}
+    return out

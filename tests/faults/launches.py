@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import jax
 
-from tests.faults.conftest import Tally
+from tests.faults.tally import Tally
 from tests.sweeps import content, read_rows, train
 from tfc_jax import __main__, committer, worker
 from tfc_jax.config import Sweep

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from tests.faults.conftest import Tally
+from tests.faults.tally import Tally
 from tfc_jax.cli import app
 
 

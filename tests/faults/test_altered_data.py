@@ -13,7 +13,7 @@ import pytest
 import sklearn.datasets
 from typer.testing import CliRunner
 
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import CPU, content, make_sweep, train, write_sweep
 from tfc_jax import data, worker
 from tfc_jax.cli import app

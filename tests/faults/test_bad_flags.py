@@ -8,8 +8,8 @@ import pytest
 from typer.testing import Result
 
 from tests.faults import bad_flags
-from tests.faults.conftest import Tally
 from tests.faults.refusals import content, shows_traceback, tfc
+from tests.faults.tally import Tally
 
 COMMANDS = {"plan": [], "run": bad_flags.RUN, "bench": bad_flags.BENCH}
 

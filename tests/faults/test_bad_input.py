@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bad_sweeps import HOSTILE, TABLE
-from tests.faults.conftest import Tally
 from tests.faults.refusals import content, refuse, tfc
+from tests.faults.tally import Tally
 from tfc_jax import axis_values, config, grid
 from tfc_jax.cells import Cell, Line
 from tfc_jax.config import load_sweep

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import content, make_sweep, train
 from tfc_jax import manifest, status
 from tfc_jax.event_log import events as events_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import (
     BARE,
     PACK,

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.faults.refusals import content, refuse, shows_traceback, tfc
+from tests.faults.tally import Tally
 from tests.sweeps import make_sweep, train
 from tfc_jax import fsck
 from tfc_jax.errors import InputError

@@ -7,19 +7,16 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Tally, Tries
 from tests.faults.launches import (
-    LONG,
     ended,
     finish,
     judge,
-    own_cache,
     printed,
     run,
     send,
@@ -27,7 +24,8 @@ from tests.faults.launches import (
     until_workers,
     workers_of,
 )
-from tests.sweeps import CPU, make_sweep, train
+from tests.faults.tally import Tally, Tries
+from tests.sweeps import CPU, train
 from tfc_jax import worker
 from tfc_jax.config import Sweep
 from tfc_jax.executors.local import Interrupt, _ending
@@ -37,25 +35,7 @@ from tfc_jax.options import Options
 from tfc_jax.results import open_results
 from tfc_jax.task import Task
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache() -> Iterator[None]:
-    with own_cache():
-        yield
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
 
 def by_itself(end: Callable[[], Any]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Tally, Tries
 from tests.faults.disk import Disk, watched
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import (
     FULL,
     ROOT,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.executors.tasks import task
-from tests.faults.conftest import Tally, Tries
 from tests.faults.launches import ended, finish, judge, own_cache, printed, run
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import CPU, make_sweep, train
 from tfc_jax import worker
 from tfc_jax.engine import PackEngine

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.child import ended, started
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import (
     RUNS,
     content,

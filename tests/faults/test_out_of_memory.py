@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import CPU, PACK, RUNS, content, make_sweep, read_rows, train
 from tfc_jax import worker
 from tfc_jax.estimate import program_rows, summary

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tfc_jax import registry
 from tfc_jax.chunk import Chunk
 from tfc_jax.engine import PackEngine

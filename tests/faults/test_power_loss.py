@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults.conftest import Tally, Tries
 from tests.faults.power import Event, Killed, Recorder, State, Sync, crashes, put
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import PACK, content, fake_plugins, make_state, make_store, train_fake_pack
 from tfc_jax import checkpoint as checkpoints
 from tfc_jax import files, store

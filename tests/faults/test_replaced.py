@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.child import REPLACED, ended, started
-from tests.faults.conftest import Tally, Tries
 from tests.faults.disk import watched
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import content, fake_plugins, train_fake_pack
 from tfc_jax.stage import Fenced
 

@@ -6,19 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Tally, Tries
 from tests.faults.launches import (
-    LONG,
     ended,
     finish,
     judge,
-    own_cache,
     printed,
     run,
     send,
@@ -26,7 +23,8 @@ from tests.faults.launches import (
     until_workers,
     workers_of,
 )
-from tests.sweeps import CPU, make_sweep, train
+from tests.faults.tally import Tally, Tries
+from tests.sweeps import CPU
 from tfc_jax.config import Sweep
 from tfc_jax.console import interruptible
 from tfc_jax.executors.local import Settings, _Pool
@@ -34,24 +32,6 @@ from tfc_jax.executors.local import Settings, _Pool
 pytestmark = pytest.mark.slow
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 PROCESSES = ("--workers", 1)
-
-
-@pytest.fixture(scope="module")
-def cache() -> Iterator[None]:
-    with own_cache():
-        yield
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
 
 
 @pytest.fixture(scope="module")

@@ -12,38 +12,20 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally, Tries
-from tests.faults.launches import LONG, ended, judge, own_cache, printed, send, start
+from tests.faults.launches import LONG, ended, judge, printed, send, start
+from tests.faults.tally import Tally, Tries
 from tests.sweeps import ROOT, make_sweep, train
 from tfc_jax.config import Sweep
 from tfc_jax.results import open_results
 
 # A `tfc` whose terminal is its own, so that the system tells it when that is closed.
 LOGIN = "import os, tfc_jax.__main__; os.login_tty(0); tfc_jax.__main__.main()"
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache() -> Iterator[None]:
-    with own_cache():
-        yield
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("finished") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +42,14 @@ def half(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
 COMMANDS = ("plan", "ls", "status --watch", "report", "replay", "bench", "doctor")
 
 
-def arguments(name: str, sweep: Sweep, finished: Path, half: Path, tmp_path: Path) -> list[object]:
-    run_id = open_results(finished).runs["run_id"].iloc[0]
+def arguments(name: str, sweep: Sweep, reference: Path, half: Path, tmp_path: Path) -> list[object]:
+    run_id = open_results(reference).runs["run_id"].iloc[0]
     given: dict[str, list[object]] = {
         "plan": ["plan", sweep.path],
-        "ls": ["ls", finished],
+        "ls": ["ls", reference],
         "status --watch": ["status", half, "--watch"],
-        "report": ["report", finished, "--out", tmp_path / "report.html"],
-        "replay": ["replay", finished, run_id],
+        "report": ["report", reference, "--out", tmp_path / "report.html"],
+        "replay": ["replay", reference, run_id],
         "bench": ["bench", sweep.path, "--out", tmp_path / "none", "--seconds", 0.5],
         "doctor": ["doctor"],
     }
@@ -78,7 +60,7 @@ def arguments(name: str, sweep: Sweep, finished: Path, half: Path, tmp_path: Pat
 def test_ctrl_c_in_a_command(
     tmp_path: Path,
     sweep: Sweep,
-    finished: Path,
+    reference: Path,
     half: Path,
     tries: Tries,
     tally: Tally,
@@ -87,7 +69,7 @@ def test_ctrl_c_in_a_command(
     draws, codes = random.Random(name), []
     for index in range(tries(2, 20)):
         text = tmp_path / f"{index}.txt"
-        given = arguments(name, sweep, finished, half, tmp_path)
+        given = arguments(name, sweep, reference, half, tmp_path)
         process = start(given, text)
         assert process.pid is not None
         time.sleep(draws.uniform(0, 0.3) if index % 2 else draws.uniform(0, 0.02))
@@ -139,11 +121,11 @@ def start_real(sweep: Sweep, out: Path) -> "subprocess.Popen[str]":
 @pytest.mark.parametrize(
     "given", [["ls", "OUT"], ["status", "OUT"], ["show", "OUT", "--columns"], ["schema"], ["init"]]
 )
-def test_a_reader_that_leaves(finished: Path, tally: Tally, given: Sequence[str]) -> None:
+def test_a_reader_that_leaves(reference: Path, tally: Tally, given: Sequence[str]) -> None:
     """As `head` does, before the first line even."""
     reading, writing = os.pipe()
     os.close(reading)
-    given = [str(finished) if word == "OUT" else word for word in given]
+    given = [str(reference) if word == "OUT" else word for word in given]
     with tfc(*given, stdout=writing, stderr=subprocess.PIPE) as process:
         os.close(writing)
         said = process.communicate(timeout=60)[1]
@@ -154,9 +136,9 @@ def test_a_reader_that_leaves(finished: Path, tally: Tally, given: Sequence[str]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_full_disk_behind_standard_output(finished: Path, tally: Tally) -> None:
+def test_a_full_disk_behind_standard_output(reference: Path, tally: Tally) -> None:
     with open("/dev/full", "w") as full, tfc(
-        "ls", finished, stdout=full, stderr=subprocess.PIPE
+        "ls", reference, stdout=full, stderr=subprocess.PIPE
     ) as process:  # fmt: skip
         said = process.communicate(timeout=60)[1]
     tally.tried += 1
@@ -186,12 +168,12 @@ def all_is_closed() -> None:
 @pytest.mark.parametrize("before", [nobody_reads, all_is_full, all_is_closed])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_launch_that_nobody_watches_any_more(
-    tmp_path: Path, sweep: Sweep, finished: Path, tally: Tally, before: object, workers: int
+    tmp_path: Path, sweep: Sweep, reference: Path, tally: Tally, before: object, workers: int
 ) -> None:
     given = ["run", sweep.path, "--out", tmp_path / "out", "--pack-width", 3, "--workers", workers]
     process = start([*given, "--verbose"], tmp_path / "out.txt", before=before)  # type: ignore[arg-type]
     tally.wrong += ended(process) != 0
-    judge(tally, tmp_path / "out", finished, text=printed(tmp_path / "out"))
+    judge(tally, tmp_path / "out", reference, text=printed(tmp_path / "out"))
     assert not tally.bad
 
 
@@ -222,7 +204,7 @@ def resized(terminal: int, process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 def test_a_terminal_that_is_resized_or_dumb(
-    tmp_path: Path, finished: Path, sweep: Sweep, tally: Tally, term: str
+    tmp_path: Path, reference: Path, sweep: Sweep, tally: Tally, term: str
 ) -> None:
     main, other = pty.openpty()
     shown: list[bytes] = []
@@ -242,12 +224,12 @@ def test_a_terminal_that_is_resized_or_dumb(
     os.close(main)
     text = b"".join(shown).decode()
     tally.wrong += process.returncode != 0 or (term == "dumb" and "\x1b" in text)
-    judge(tally, tmp_path / "out", finished, text=text)
+    judge(tally, tmp_path / "out", reference, text=text)
     assert not tally.bad
 
 
 def test_a_terminal_that_is_closed(
-    tmp_path: Path, finished: Path, sweep: Sweep, tries: Tries, tally: Tally
+    tmp_path: Path, reference: Path, sweep: Sweep, tries: Tries, tally: Tally
 ) -> None:
     """The system sends SIGHUP to what runs there, and nothing can be written any more."""
     for index in range(tries(1, 20)):
@@ -265,5 +247,5 @@ def test_a_terminal_that_is_closed(
         os.close(main)
         tally.wrong += process.wait(60) not in (0, 130)
         tally.wrong += train(sweep, out) != {"done": 6}
-        judge(tally, out, finished)
+        judge(tally, out, reference)
     assert not tally.bad

@@ -7,18 +7,15 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally, Tries
 from tests.faults.launches import (
-    LONG,
     ended,
     finish,
     judge,
-    own_cache,
     printed,
     run,
     send,
@@ -26,7 +23,8 @@ from tests.faults.launches import (
     until_workers,
     workers_of,
 )
-from tests.sweeps import make_sweep, train
+from tests.faults.tally import Tally, Tries
+from tests.sweeps import train
 from tfc_jax import api, lock
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
@@ -34,26 +32,8 @@ from tfc_jax.layout import Folder
 from tfc_jax.lock import LockLost, sole_writer
 from tfc_jax.results import open_results
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 HOST = re.escape(os.uname().nodename)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache() -> Iterator[None]:
-    with own_cache():
-        yield
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
 
 
 def test_two_launches_at_once(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults import wild
-from tests.faults.conftest import Tally, Tries
+from tests.faults.tally import Tally, Tries
 from tfc_jax import axis_values, config, grid, refine_section
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.errors import LONGEST, InputError
