@@ -175,6 +175,15 @@ def test_what_a_crash_leaves_is_no_damage(folder: Folder) -> None:
     assert [finding.is_damage for finding in report.findings] == [False, False]
 
 
+def test_a_checkpoint_that_was_set_aside_is_named(folder: Folder) -> None:
+    aside = next(folder.checkpoints.glob("*.npz")).with_suffix(".damaged")
+    aside.write_bytes(b"")
+    (finding,) = fsck.check(folder).findings
+    assert finding.path == aside
+    assert "Delete it" in finding.what
+    assert not finding.is_damage
+
+
 def more_steps(folder: Folder, tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, base={"steps": 80}, record=BARE | RECORDED)
     train(sweep, folder.root)

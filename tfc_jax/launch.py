@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from tfc_jax import choices, files, folder_tables, fsck, manifest, plan, rounds, space
+from tfc_jax import choices, files, folder_tables, manifest, plan, rounds, space
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
 from tfc_jax.contents import check_contents
@@ -27,6 +27,7 @@ from tfc_jax.lock import Lock, check_free, sole_writer
 from tfc_jax.options import Options, worker_settings
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
+from tfc_jax.refusal import refuse_damage
 from tfc_jax.results import Results
 from tfc_jax.started import run_status, started_packs
 from tfc_jax.task import Task
@@ -115,7 +116,7 @@ def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) ->
     """Refuses damaged results, clears away what a crash left, and says what is launched."""
     unfinished = {pack.id for pack in planned.unfinished}
     settled = {pack.id for pack in planned.packs if not pack.failed} - unfinished
-    fsck.refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
+    refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
     folder_tables.clear_traces(folder, settled)
     folder_tables.create(folder, planned.sweep.record)
     _store_choice(folder, found.platform, options)

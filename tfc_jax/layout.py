@@ -143,3 +143,9 @@ def steps_of(part: Path) -> tuple[int, int] | None:
     """
     match = _PART.search(part.name)
     return (int(match["first"]), int(match["stop"])) if match else None
+
+
+def last_step(part: Path) -> int:
+    """The step up to which a part holds rows, by its name; 0 if it says none."""
+    _, stop = steps_of(part) or (0, 0)
+    return stop

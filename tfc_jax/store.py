@@ -26,7 +26,7 @@ from tfc_jax import files
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.chunk import Chunk
 from tfc_jax.keys import KEYS, Run
-from tfc_jax.layout import Folder, part_name, steps_of
+from tfc_jax.layout import Folder, last_step, part_name
 from tfc_jax.parts import (
     DamagedPart,
     check_content,
@@ -114,7 +114,7 @@ class PackStore:
         for name in self._stage.names():
             if not self._is_ahead(name):
                 self._stage.drop(name)
-        self.ends = frozenset(map(_last_step, self._stage.names()))
+        self.ends = frozenset(last_step(Path(name)) for name in self._stage.names())
         return checkpoint
 
     def next_end(self, step: int) -> int | None:
@@ -270,9 +270,8 @@ class PackStore:
     def _withdraw(self) -> None:
         """Takes away what the checkpoint does not cover; what comes instead is compared with it."""
         for table in result_columns(self.record):
-            late = [
-                p for p in self.folder.parts_of(table, self.pack) if _last_step(p.name) > self._done
-            ]
+            parts = self.folder.parts_of(table, self.pack)
+            late = [part for part in parts if last_step(part) > self._done]
             for part in late:
                 self._stage.take_in(part, WITHDRAWN + staged_name(f"{table}/{part.name}"))
             if late:
@@ -280,7 +279,7 @@ class PackStore:
 
     def _is_ahead(self, name: str) -> bool:
         """Whether a staged file waits to be compared with rows that are yet to be computed."""
-        return name.startswith(WITHDRAWN) and _last_step(name) > self._done
+        return name.startswith(WITHDRAWN) and last_step(Path(name)) > self._done
 
     def _remember(self, state: Mapping[str, np.ndarray]) -> None:
         self._first_bad_step = state["first_bad_step"][: len(self.runs)]
@@ -300,12 +299,6 @@ class PackStore:
             else:
                 return checkpoint
         return None
-
-
-def _last_step(name: str) -> int:
-    """Returns the step up to which a part holds rows, by its name; 0 if the name says none."""
-    _, stop = steps_of(Path(name)) or (0, 0)
-    return stop
 
 
 def mark_failed(task: Task) -> None:
