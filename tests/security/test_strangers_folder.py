@@ -244,6 +244,7 @@ COMMANDS = (
     ("plan", "SWEEP", "--out", "STRANGER"), ("run", "SWEEP", "--out", "STRANGER", "-n"),
     ("retry", "STRANGER"), ("replay", "STRANGER", "RUN"),
 )  # fmt: skip
+FSCK = (("fsck", "STRANGER"), ("fsck", "STRANGER", "--json"))
 SLOW = (("report", "STRANGER", "--out", "OUT"),)
 
 
@@ -267,7 +268,7 @@ def home(stranger: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spoken(home: Path, command: tuple[str, ...], run_id: str) -> str:
-    """What a command says that ends as commands do, and touches nothing but its output."""
+    """What a command says of damage; it ends as commands do, and touches nothing but its output."""
     words = {"STRANGER": "stranger", "RUN": run_id, "SWEEP": "small.yaml", "OUT": "report.html"}
     before = snapshot(home)
     answer = tfc(*(words.get(word, word) for word in command))
@@ -280,7 +281,7 @@ def spoken(home: Path, command: tuple[str, ...], run_id: str) -> str:
         assert 1 <= len(answer.stderr.splitlines()) <= 200, (command, answer.stderr)
     (home / "report.html").unlink(missing_ok=True)
     assert snapshot(home) == before, command
-    return answer.stderr if answer.exit_code == 2 else ""
+    return ("", answer.stdout, answer.stderr)[answer.exit_code]
 
 
 def some(request: pytest.FixtureRequest, commands: Commands, slow: Commands = ()) -> Commands:
@@ -304,6 +305,8 @@ def test_what_leads_out_of_the_folder_or_is_no_file_is_refused(
         assert "Results hold plain files and folders alone" in spoken(
             home, command, run_id_of(trained)
         )
+    for command in FSCK:
+        assert "was not looked at further" in spoken(home, command, run_id_of(trained))
 
 
 def test_a_link_to_a_results_folder_is_followed(home: Path, trained: Path) -> None:
@@ -317,7 +320,7 @@ def test_damage_ends_in_a_sentence_and_touches_nothing_else(
     home: Path, trained: Path, damage: Damage, request: pytest.FixtureRequest
 ) -> None:
     damage(home / "stranger")
-    for command in some(request, COMMANDS, SLOW):
+    for command in some(request, (*FSCK, *COMMANDS), SLOW):
         spoken(home, command, run_id_of(trained))
 
 
@@ -350,7 +353,7 @@ def test_likely_damage_has_a_sentence_of_its_own(home: Path, damage: str) -> Non
 
 
 def test_the_untouched_folder_is_read_by_every_command(home: Path, trained: Path) -> None:
-    for command in (*COMMANDS[:-1], *SLOW):
+    for command in (*FSCK, *COMMANDS[:-1], *SLOW):
         assert spoken(home, command, run_id_of(trained)) == ""
 
 
