@@ -5,15 +5,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
 
 OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
-MAX_LINE = 2**20  # bytes; what is longer is no entry of ours
+MAX_LOG = 2**30  # bytes; an hour of training writes less than one in a thousand of it
+MAX_LINE = 2**20  # bytes; a traceback takes a few thousand
 # What an entry says besides `event` and `time`, by event; others say nothing that must be there.
 _FIELDS: dict[str, dict[str, type]] = {
     "started": {"pack": str, "step": int},
@@ -26,12 +29,34 @@ logger = logging.getLogger(__name__)
 
 
 def events(folder: Folder) -> Iterator[dict[str, Any]]:
-    """Yields what the log of a results folder says, oldest first; lines cut short are left out."""
+    """Yields what the log of a results folder says, oldest first; lines cut short are left out.
+
+    Raises:
+      InputError: the log is larger than 1 GiB.
+    """
     if not folder.log.exists():
         return
-    with open(folder.log, "rb") as lines:
-        pieces = iter(partial(lines.readline, MAX_LINE), b"")
-        yield from filter(None, map(entry_of, pieces))
+    with opened(folder.log) as log:
+        yield from filter(None, map(entry_of, lines(log)))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Opens a log for reading.
+
+    Raises:
+      InputError: it is larger than 1 GiB.
+      OSError: it is absent, or not for us to read.
+    """
+    with open(path, "rb") as log:
+        if os.fstat(log.fileno()).st_size > MAX_LOG:
+            raise InputError(f"{path}: larger than {MAX_LOG} bytes. Move it away.")
+        yield log
+
+
+def lines(log: BinaryIO) -> Iterator[bytes]:
+    """Yields the lines from here on; one that is longer than 1 MiB in pieces."""
+    return iter(partial(log.readline, MAX_LINE), b"")
 
 
 class EventLog:

@@ -4,9 +4,9 @@ A file that has not changed is not read again. Files move in whole and may vanis
 recovery drops parts, `--fresh` all of them): one that is gone counts as not there.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
 from tfc_jax.config import Sweep
-from tfc_jax.errors import InputError
+from tfc_jax.event_log import MAX_LINE, lines, opened
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
@@ -25,8 +25,6 @@ from tfc_jax.untrusted import reading
 
 T = TypeVar("T")
 HEAD = 200  # bytes that tell one log from another
-MAX_LOG = 2**30  # bytes; an hour of training writes less than one in a thousand of it
-MAX_LINE = 2**20  # bytes; a traceback takes a few thousand
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 
 
@@ -134,16 +132,13 @@ class Log:
           InputError: the log is larger than 1 GiB.
         """
         try:
-            with open(self._path, "rb") as log:
-                size = log.seek(0, 2)
-                if size > MAX_LOG:
-                    raise InputError(f"{self._path}: larger than {MAX_LOG} bytes. Move it away.")
-                shorter = size < self._offset
+            with opened(self._path) as log:
+                shorter = log.seek(0, os.SEEK_END) < self._offset
                 log.seek(0)
                 if shorter or log.read(len(self._head)) != self._head:
                     self._forget()
                 log.seek(self._offset)
-                for line in iter(partial(log.readline, MAX_LINE), b""):
+                for line in lines(log):
                     if not line.endswith(b"\n") and len(line) < MAX_LINE:
                         break  # still being written
                     self._head = self._head or line[:HEAD]

@@ -69,6 +69,7 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
     with reading(folder.root):
         sweep = launched_sweep(folder)
         pack = _pack_of(folder, run_id)
+        was_halved = _was_halved(folder, pack)
     run = next(r for r in pack.runs if r.run_id == run_id)
     with tempfile.TemporaryDirectory(prefix="tfc-replay-") as scratch:
         again = Folder(Path(scratch))
@@ -84,7 +85,7 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
             steps=pack.steps_done,
             dataset_sha256=pack.dataset_sha256 or "",
         )
-        was_halved = _train(task, found) or _was_halved(folder, pack)
+        was_halved = _train(task, found) or was_halved
         tables = list(result_columns(sweep.record))
         with reading(folder.root):
             outcome = _compare(Results(folder), Results(again), run_id, tables)

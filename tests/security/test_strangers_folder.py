@@ -352,6 +352,15 @@ def test_likely_damage_has_a_sentence_of_its_own(home: Path, damage: str) -> Non
     assert sentence in answer.stderr
 
 
+def test_a_replay_refuses_an_endless_log_before_it_trains(
+    home: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "_train", lambda *_: pytest.fail("it trains"))
+    DAMAGED["log.jsonl of 1 TB"](home / "stranger")
+    said = spoken(home, ("replay", "STRANGER", "RUN"), run_id_of(trained))
+    assert "larger than 1073741824 bytes" in said
+
+
 def test_the_untouched_folder_is_read_by_every_command(home: Path, trained: Path) -> None:
     for command in (*FSCK, *COMMANDS[:-1], *SLOW):
         assert spoken(home, command, run_id_of(trained)) == ""
