@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from tfc_jax import devices
-from tfc_jax.event_log import events
+from tfc_jax.event_log import entries
 from tfc_jax.layout import Folder
 from tfc_jax.results import open_results
 
@@ -67,11 +67,11 @@ def account(out: Path) -> dict[str, Any]:
     """Returns what became of a launch: widths, runs by status, rows lost and doubled."""
     results = open_results(out)
     runs, rows = results.runs, results.steps(columns=["loss"])
-    told = [event for event in events(Folder(out)) if event["event"] == "halved"]
+    halved = [entry for entry in entries(Folder(out)) if entry.event == "halved"]
     n_distinct = len(rows[["run_id", "step"]].drop_duplicates())
     return {
         "device": runs["device_kind"].iloc[0],
-        "halved": [event["width"] for event in told],
+        "halved": [entry.width for entry in halved],
         "pack_width": int(runs["pack_width"].iloc[0]),
         "failed": int((runs["status"] == "failed").sum()),
         "lost": RUNS * STEPS - n_distinct,

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from pydantic import BaseModel, Field, ValidationError
 
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
@@ -17,18 +19,31 @@ OnEvent = Callable[[dict[str, Any]], None]
 STEP_LOG_SECONDS = 5.0
 MAX_LOG = 2**30  # bytes; an hour of training writes less than one in a thousand of it
 MAX_LINE = 2**20  # bytes; a traceback takes a few thousand
-# What an entry says besides `event` and `time`, by event; others say nothing that must be there.
-_FIELDS: dict[str, dict[str, type]] = {
-    "started": {"pack": str, "step": int},
-    "step": {"pack": str, "step": int},
-    "finished": {"pack": str},
-    "failed": {"pack": str, "error": str},
-}
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 
 logger = logging.getLogger(__name__)
 
 
-def events(folder: Folder) -> Iterator[dict[str, Any]]:
+class Entry(BaseModel):
+    """What is read of one line of the log: the only judge of what a stranger wrote there.
+
+    Attributes:
+      time: seconds since the epoch, by the wall clock.
+      elapsed_s: since the launch; None in a log of before it was written.
+      pack, step, width, committed_steps, error: of the events that say them.
+    """
+
+    time: Annotated[float, Field(strict=True, ge=0, lt=2**40)]
+    elapsed_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)] | None = None
+    event: str
+    pack: str = ""
+    step: _Count = 0
+    width: _Count = 0
+    committed_steps: _Count = 0
+    error: str = ""
+
+
+def entries(folder: Folder) -> Iterator[Entry]:
     """Yields what the log of a results folder says, oldest first; lines cut short are left out.
 
     Raises:
@@ -127,16 +142,9 @@ def _append(path: Path, line: bytes) -> int:
         os.close(descriptor)
 
 
-def entry_of(line: bytes) -> dict[str, Any] | None:
+def entry_of(line: bytes) -> Entry | None:
     """Returns the entry that a line holds; None for one that is cut short, or that is not ours."""
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
+        return Entry.model_validate_json(line)
+    except ValidationError:
         return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("event"), str):
-        return None
-    moment = entry.get("time")
-    if not isinstance(moment, int | float) or not abs(moment) < 1e12:  # nor NaN
-        return None
-    wanted = _FIELDS.get(entry["event"], {})
-    return entry if all(type(entry.get(name)) is kind for name, kind in wanted.items()) else None

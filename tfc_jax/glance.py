@@ -8,14 +8,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import BaseModel, Field, ValidationError
 
 from tfc_jax.config import Sweep
-from tfc_jax.event_log import MAX_LINE, lines, opened
+from tfc_jax.event_log import MAX_LINE, Entry, entry_of, lines, opened
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
@@ -25,21 +24,6 @@ from tfc_jax.untrusted import reading
 
 T = TypeVar("T")
 HEAD = 200  # bytes that tell one log from another
-_Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
-
-
-class Event(BaseModel):
-    """What is read of one line of the log."""
-
-    time: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=2**40)]
-    elapsed_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)] | None = None
-    event: str
-    pack: str = ""
-    step: _Count = 0
-    committed_steps: _Count = 0
-    error: str = ""
-
-
 RUN_COLUMNS = ("run_id", "pack", "status", "steps_done", "prior_loss", "built_width")
 
 
@@ -88,25 +72,25 @@ class Launch:
     finished: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)
 
-    def take(self, event: Event) -> None:
+    def take(self, entry: Entry) -> None:
         """Adds one entry."""
-        self.ended = event.time
+        self.ended = entry.time
         self.began = self.ended if self.began is None else self.began
-        self.elapsed_s = self.ended - self.began if event.elapsed_s is None else event.elapsed_s
-        self.over = event.event == "ended"
-        match event.event:
+        self.elapsed_s = self.ended - self.began if entry.elapsed_s is None else entry.elapsed_s
+        self.over = entry.event == "ended"
+        match entry.event:
             case "launched":
-                self.committed_steps = event.committed_steps
+                self.committed_steps = entry.committed_steps
             case "started":
-                self.first[event.pack] = event.step
+                self.first[entry.pack] = entry.step
             case "step":
-                self.newest[event.pack] = event.step
-            case "halved" if event.pack in self.newest:
-                self.newest[event.pack] = event.step  # it goes on from there
+                self.newest[entry.pack] = entry.step
+            case "halved" if entry.pack in self.newest:
+                self.newest[entry.pack] = entry.step  # it goes on from there
             case "finished":
-                self.finished.add(event.pack)
+                self.finished.add(entry.pack)
             case "failed":
-                self.errors[event.pack] = event.error
+                self.errors[entry.pack] = entry.error
 
 
 class Log:
@@ -149,13 +133,12 @@ class Log:
         return self._launch
 
     def _take(self, line: bytes) -> None:
-        try:
-            event = Event.model_validate_json(line)
-        except ValidationError:
+        entry = entry_of(line)
+        if entry is None:
             return
-        if event.event == "launched":
+        if entry.event == "launched":
             self._launch = Launch()
-        self._launch.take(event)
+        self._launch.take(entry)
 
 
 class Glance:

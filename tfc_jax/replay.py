@@ -11,7 +11,7 @@ import pyarrow as pa
 from tfc_jax import folder_tables
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
-from tfc_jax.event_log import events
+from tfc_jax.event_log import entries
 from tfc_jax.executors import local
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
@@ -103,8 +103,7 @@ def _pack_of(folder: Folder, run_id: str) -> StartedPack:
 def _was_halved(folder: Folder, pack: StartedPack) -> bool:
     """Whether a pack changed its width after its first steps, by the log."""
     name = pack_id(run.run_id for run in pack.runs)
-    told = [e for e in events(folder) if e.get("event") == "halved" and e.get("pack") == name]
-    return any(event.get("step") for event in told)
+    return any(e.event == "halved" and e.pack == name and e.step for e in entries(folder))
 
 
 def _train(task: Task, found: Devices) -> bool:

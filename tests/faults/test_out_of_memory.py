@@ -23,10 +23,10 @@ from tests.faults.tally import Tally, Tries
 from tests.sweeps import CPU, PACK, RUNS, content, make_sweep, read_rows, train
 from tfc_jax import worker
 from tfc_jax.estimate import program_rows, summary
-from tfc_jax.event_log import events as events_of
+from tfc_jax.event_log import Entry, entries
 from tfc_jax.executors import local
 from tfc_jax.folder_tables import create
-from tfc_jax.glance import Event, Launch
+from tfc_jax.glance import Launch
 from tfc_jax.hyper import Hyper
 from tfc_jax.launch import plan_sweep
 from tfc_jax.layout import Folder
@@ -215,8 +215,8 @@ def test_a_device_without_memory_for_a_pack(
         assert device.full >= len(told), fault.name
         runs = open_results(out).runs.groupby("init_scale")["pack_width"].unique()
         assert [list(runs[s]) for s in GRID["init_scale"]] == [[4], widths[-1:], [4]], fault.name
-        logged = [event for event in events_of(Folder(out)) if event["event"] == "halved"]
-        assert [event["step"] for event in logged] == [event["step"] for event in told]
+        logged = [entry for entry in entries(Folder(out)) if entry.event == "halved"]
+        assert [entry.step for entry in logged] == [event["step"] for event in told]
         assert not any(event["event"] == "failed" for event in events), fault.name
     assert tally.tried == len(faults) > 2
     assert not tally.bad
@@ -362,7 +362,7 @@ def test_the_user_reads_one_line_and_the_rate_counts_from_the_last_commit(
     assert text.getvalue().count("done (") == 3
     launch = Launch()
     for time, (event, step) in enumerate((("started", 0), ("step", 40), ("halved", 20))):
-        launch.take(Event(event=event, step=step, pack="a", time=float(time)))
+        launch.take(Entry(event=event, step=step, pack="a", time=float(time)))
     assert launch.newest == {"a": 20}
 
 

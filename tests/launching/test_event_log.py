@@ -12,18 +12,26 @@ import pytest
 from tests.sweeps import content, train
 from tfc_jax import event_log
 from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
 from tfc_jax.status import read_status
 
+NAN, INF = float("nan"), float("inf")
+WRONG: dict[str, tuple[object, ...]] = {
+    "event": (None, 1, []), "time": (None, "1", True, NAN, INF, -1, 2**40, 10**400),
+    "elapsed_s": ("1", True, NAN, INF, -1), "pack": (None, 3, []), "error": (None, {}),
+    **dict.fromkeys(("step", "width", "committed_steps"), (None, "1", True, 1.5, -1, 2**53, [])),
+}  # fmt: skip
 NOT_OURS = [
     b"", b"null", b"3", b"[]", b"{}", b'"event"', b"\xff\xfe", b"\0" * 50, b"[" * 100_000,
-    b'{"event": "step", "time": 1}', b'{"event": "step", "pack": 3, "step": 1, "time": 1}',
-    b'{"event": "step", "pack": "a", "step": "1", "time": 1}', b'{"event": 1, "time": 1}',
-    b'{"event": "failed", "pack": "a", "time": 1}', b'{"event": "ended", "time": "now"}',
-    b'{"event": "ended", "time": NaN}', b'{"event": "ended", "time": 1e999}',
-    b'{"event": "ended", "time": 1' + b"0" * 400 + b"}", b'{"event": "launched"}',
-    b'{"event": "launched", "time": 1, "committed_steps": []}',
+    b'{"event": "ended"}', b'{"time": 1}', b'{"event": "ended", "time": 1e999}',
+    *(json.dumps({"event": "step", "time": 1, name: value}).encode()
+      for name, values in WRONG.items() for value in values),
 ]  # fmt: skip
+SPARSE = [
+    json.dumps({"event": event, "time": 1}).encode()
+    for event in ("launched", "started", "step", "halved", "finished", "failed", "", "new")
+]
 
 
 def test_a_log_line_that_a_crash_cut_short_spoils_no_other(out: Path, sweep: Sweep) -> None:
@@ -42,13 +50,39 @@ def test_a_log_that_is_cut_anywhere_or_full_of_nonsense_is_read_as_far_as_it_goe
 ) -> None:
     whole = (out / "log.jsonl").read_bytes()
     draws = random.Random(0)
-    for line in NOT_OURS:
+    for line in (*NOT_OURS, *SPARSE):
         (out / "log.jsonl").write_bytes(whole + line + b"\n" + whole)
         assert read_status(Folder(out)).counts["done"] == 6
     for _ in range(20):
         at, to = sorted(draws.sample(range(len(whole)), 2))
         (out / "log.jsonl").write_bytes(whole[:at] + draws.randbytes(8) + whole[to:])
         assert read_status(Folder(out)).counts["done"] == 6
+
+
+def test_what_no_launch_writes_is_no_entry() -> None:
+    assert [line for line in NOT_OURS if event_log.entry_of(line) is not None] == []
+    assert None not in map(event_log.entry_of, SPARSE)
+    entry = event_log.entry_of(b'{"time": 2, "event": "step", "pack": "a", "step": 3, "new": []}')
+    assert entry == event_log.Entry(time=2.0, event="step", pack="a", step=3)
+
+
+def test_a_line_without_end_is_read_in_pieces_and_hides_nothing_after_it(out: Path) -> None:
+    log = out / "log.jsonl"
+    log.write_bytes(b"x" * (3 * 2**20) + b"\n" + log.read_bytes())
+    with event_log.opened(log) as file:
+        assert max(map(len, event_log.lines(file))) == 2**20
+    assert read_status(Folder(out)).last_event_s is not None
+    assert next(event_log.entries(Folder(out))).event == "launched"
+
+
+def test_a_log_without_end_is_refused(out: Path) -> None:
+    os.truncate(out / "log.jsonl", 2**30)
+    with event_log.opened(out / "log.jsonl"):
+        pass
+    os.truncate(out / "log.jsonl", 2**30 + 1)
+    for read in (read_status, lambda folder: list(event_log.entries(folder))):
+        with pytest.raises(InputError, match="larger than 1073741824 bytes"):
+            read(Folder(out))
 
 
 def test_the_log_tells_what_happened(finished: Path) -> None:
