@@ -122,8 +122,12 @@ def test_reading_again_sees_what_was_written_since(half: Path, log: Path) -> Non
     log.unlink()
     reader = Reader(Folder(half))
     assert reader.read().last_event_s is None
-    log.write_text(events(time.time(), {"event": "launched", "committed_steps": 0})[:-9])
+    text = events(time.time(), {"event": "launched", "committed_steps": 0})
+    log.write_text(text[:-9])
     assert reader.read().last_event_s is None  # a line that is not whole yet
+    with log.open("a") as file:
+        file.write(text[-9:])
+    assert reader.read().last_event_s is not None
     log.write_text(events(time.time() - 5, {"event": "launched"}, {"event": "ended"}))
     state = reader.read()
     assert state.last_event_s is not None

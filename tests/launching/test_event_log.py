@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sweeps import content, train
-from tfc_jax import event_log
+from tfc_jax import event_log, launch
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
@@ -137,10 +137,14 @@ def test_a_line_for_which_a_disk_has_no_room_is_cut_and_the_next_one_whole(
     lines = folder.log.read_bytes().splitlines()
     assert [event_log.entry_of(line) is not None for line in lines] == [False, True]
     assert len(caplog.messages) == 1
+    assert "cannot be written (the disk is full)" in caplog.text
 
 
 def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "log.jsonl").symlink_to(tmp_path / "elsewhere")
+    for name in ("log.jsonl", "workers.log"):
+        (tmp_path / "out" / name).symlink_to(tmp_path / "elsewhere")
     event_log.EventLog(Folder(tmp_path / "out")).write({"event": "ended"})
+    with launch._diagnostics(Folder(tmp_path / "out")) as diagnostics:
+        diagnostics.write("said")
     assert not (tmp_path / "elsewhere").exists()

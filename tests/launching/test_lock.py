@@ -116,6 +116,14 @@ def test_a_launch_that_waited_cuts_what_is_missing_then(
     assert len(read_rows(tmp_path / "out" / "steps")) == 6 * 60
 
 
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="cannot be written here"):
+        lock.check_free(Folder(tmp_path / "out"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
 ERRORS = (FileNotFoundError(2, "gone"), pa.ArrowInvalid("cut short"), InputError("damaged"))
 
 
