@@ -11,6 +11,11 @@ from tfc_jax.errors import InputError
 from tfc_jax.yaml_source import Problems, Value, parse, read
 
 
+def test_the_limits_are_those_that_are_promised() -> None:
+    limits = ("MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "MAX_ALIASES")
+    assert [getattr(yaml_source, name) for name in limits] == [2**20, 32, 100_000, 100]
+
+
 def parsed(text: str) -> Value:
     problems = Problems()
     value = parse(text, "s.yaml", problems)
