@@ -2,12 +2,14 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.owners import alive, dead, elsewhere
 from tests.sweeps import make_sweep, train
 from tfc_jax import glance, status
 from tfc_jax.config import Sweep
@@ -86,6 +88,23 @@ def test_a_long_silence_means_that_nobody_is_training(half: Path, log: Path) -> 
     assert state.eta_s is None
     assert state.last_event_s is not None
     assert state.last_event_s > status.SILENT_SECONDS
+
+
+@pytest.mark.parametrize(("owner", "trains"), [(alive, True), (elsewhere, True), (dead, False)])
+def test_a_launch_whose_process_is_gone_trains_no_more(
+    half: Path, log: Path, owner: Callable[[], str], trains: bool
+) -> None:
+    """It was killed, so that its log does not say that it ended."""
+    lock = half / ".lock"
+    before = lock.read_bytes()
+    lock.write_text(owner())
+    log.write_text(events(time.time() - 1, {"event": "launched", "committed_steps": 0}))
+    try:
+        state = read_status(Folder(half))
+    finally:
+        lock.write_bytes(before)
+    assert state.training is trains
+    assert ("nobody is training" in state.as_text()) is not trains
 
 
 def test_a_pack_is_where_the_log_says_unless_a_commit_knows_better(half: Path, log: Path) -> None:

@@ -6,7 +6,7 @@ recovery drops parts, `--fresh` all of them): one that is gone counts as not the
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from tfc_jax.config import Sweep
 from tfc_jax.event_log import MAX_LINE, Entry, entry_of, lines, opened
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
+from tfc_jax.lock import owner_is_gone
 from tfc_jax.manifest import launched_sweep
 from tfc_jax.rounds import known
 from tfc_jax.runs_table import RunsTable
@@ -180,8 +181,11 @@ class Glance:
         return self._known[1]
 
     def launch(self) -> Launch:
-        """Returns what the log says."""
-        return self._log.read()
+        """Returns what the log says; a launch whose process is gone is over, though it says not."""
+        launch = self._log.read()
+        if not launch.over and owner_is_gone(self.folder):
+            return replace(launch, over=True)
+        return launch
 
     def runs(self) -> pd.DataFrame:
         """Returns RUN_COLUMNS of every started run.

@@ -81,6 +81,19 @@ def check_free(folder: Folder) -> None:
     os.close(_locked(folder))
 
 
+def owner_is_gone(folder: Folder) -> bool:
+    """Whether the last launch was of this machine, and its process lives no longer; reads only."""
+    try:
+        descriptor = os.open(folder.lock, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # no launch was here, or not one of ours
+        return False
+    try:
+        record = _record_of(descriptor)
+    finally:
+        os.close(descriptor)
+    return bool(record) and not _is_alive(record.split())
+
+
 def _signed(descriptor: int, folder: Folder) -> str:
     """Writes who holds the lock: in one piece over the old record, so that there is always one."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,9 +1,6 @@
 """A folder has one writer, and what it writes when it had to wait."""
 
 import fcntl
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.owners import alive, dead, elsewhere
 from tests.sweeps import read_rows, train
 from tfc_jax import launch, lock
 from tfc_jax.config import Sweep
@@ -39,21 +37,6 @@ def locked(out: Path, owner: str) -> Iterator[None]:
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def alive() -> str:
-    return f"process {os.getpid()} on {os.uname().nodename}"
-
-
-def dead() -> str:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
-                           capture_output=True, text=True)  # fmt: skip
-    return f"process {ended.stdout.strip()} on {os.uname().nodename}"
-
-
-def elsewhere() -> str:
-    """Whether it lives cannot be seen from here."""
-    return dead().replace(os.uname().nodename, "elsewhere")
 
 
 @pytest.mark.parametrize("owner", [alive, elsewhere])
