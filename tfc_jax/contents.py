@@ -1,6 +1,7 @@
 """What stands in a results folder: plain files and folders, each where a launch puts it."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +12,41 @@ from tfc_jax.schema import KEY_COLUMNS
 _LEVELS = 2  # nothing deeper is ever read
 _HERE = Folder(Path())
 _FOLDERS = {*KEY_COLUMNS, _HERE.checkpoints.name, _HERE.staging.name, _HERE.params.name}
-_FILES = {"workers.log"} | {
+_FILES = {"workers.log", "report.html"} | {
     path.name
     for path in (
         *(_HERE.sweep, _HERE.manifest, _HERE.schedules, _HERE.log, _HERE.lock),
         *(_HERE.gathered, _HERE.analysis),
     )
 }
+_HALF_WRITTEN = re.compile(rf"\.(?:{'|'.join(map(re.escape, _FILES))})\.\d+")  # when it was killed
 _KINDS_OF_FILES = (".parquet", ".npz")
 LINK = "is a link, which may lead out of the results"
 NEITHER = "is no file, nor a folder"
+MOST_NAMED = 3  # files in a message
 NO_FILE, NO_FOLDER = "is no file", "is no folder"
+
+
+def is_ours(name: str) -> bool:
+    """Whether launches, or commands about their results, give this name to what they write."""
+    return name in _FOLDERS | _FILES or bool(_HALF_WRITTEN.fullmatch(name))
+
+
+def check_no_others(root: Path) -> None:
+    """Refuses a folder that holds other things than results, and no results yet.
+
+    Raises:
+      InputError: it does.
+    """
+    if _has_manifest(root):
+        return
+    others = sorted(entry.name for entry in _entries(root) if not is_ours(entry.name))
+    if others:
+        more = ", ..." if len(others) > MOST_NAMED else ""
+        raise InputError(
+            f"{root}: no results are here, but other files ({', '.join(others[:MOST_NAMED])}"
+            f"{more}). Results get a folder of their own: give another --out."
+        )
 
 
 def check_contents(root: Path) -> None:
@@ -41,22 +66,37 @@ def check_contents(root: Path) -> None:
         )
 
 
-def misplaced(folder: Path, levels: int = _LEVELS) -> Iterator[tuple[Path, str]]:
+def misplaced(root: Path) -> Iterator[tuple[Path, str]]:
     """Yields all that is of another kind than what belongs in its place, with what is wrong.
 
-    Opens no file, and asks the system for nothing but the list of each folder.
+    Opens no file, and asks the system for nothing but the list of each folder. Where no results
+    are, what has none of their names is nobody's concern.
     """
+    has_results = _has_manifest(root)
+    for entry in _entries(root):
+        if has_results or is_ours(entry.name):
+            yield from _misplaced_in(entry, _LEVELS)
+
+
+def _has_manifest(root: Path) -> bool:
+    return os.path.lexists(Folder(root).manifest)
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
     try:
         with os.scandir(folder) as entries:
-            found = list(entries)
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):  # gone meanwhile, or never there
-        return
-    for entry in found:
-        what = _misplaced(entry)
-        if what:
-            yield Path(entry), what
-        elif levels and entry.is_dir(follow_symlinks=False):
-            yield from misplaced(Path(entry), levels - 1)
+        return []
+
+
+def _misplaced_in(entry: "os.DirEntry[str]", levels: int) -> Iterator[tuple[Path, str]]:
+    what = _misplaced(entry)
+    if what:
+        yield Path(entry), what
+    elif levels and entry.is_dir(follow_symlinks=False):
+        for inner in _entries(Path(entry)):
+            yield from _misplaced_in(inner, levels - 1)
 
 
 def _misplaced(entry: "os.DirEntry[str]") -> str | None:

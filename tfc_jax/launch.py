@@ -15,7 +15,7 @@ import pyarrow as pa
 from tfc_jax import choices, files, folder_tables, manifest, plan, rounds, space
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
-from tfc_jax.contents import check_contents
+from tfc_jax.contents import check_contents, check_no_others, is_ours
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import EventLog, OnEvent
@@ -43,6 +43,7 @@ def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -
     Raises:
       InputError: the sweep does not fit its data, the memory, or the results that are stored.
     """
+    check_no_others(folder.root)
     check_contents(folder.root)
     if options.fresh:
         _check_ours(folder)
@@ -274,7 +275,7 @@ def _check_ours(folder: Folder) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Deletes the results of a folder.
+    """Deletes the results of a folder, and nothing that no launch wrote.
 
     What says that runs are done goes first, for good, then what says which rows there are, so that
     half a deletion leaves nothing without its rows; the manifest goes last, so that it can be done
@@ -295,7 +296,7 @@ def _delete(path: Path) -> None:
 
 
 def _contents(folder: Folder) -> list[Path]:
-    """Everything in a results folder but its lock."""
+    """Everything in a results folder that launches wrote, but its lock."""
     if not folder.root.is_dir():
         return []
-    return [path for path in folder.root.iterdir() if path != folder.lock]
+    return [path for path in folder.root.iterdir() if is_ours(path.name) and path != folder.lock]

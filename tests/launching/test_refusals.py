@@ -9,6 +9,7 @@ import pytest
 from tests.sweeps import make_sweep, read_rows, train
 from tfc_jax import devices
 from tfc_jax.config import Sweep
+from tfc_jax.contents import is_ours
 from tfc_jax.errors import InputError
 
 DONE = Counter(done=6)
@@ -65,9 +66,42 @@ def test_fresh_deletes_nothing_before_bad_input_is_refused(out: Path, tmp_path: 
     assert files(out) == before
 
 
-def test_fresh_deletes_nothing_that_is_not_ours(tmp_path: Path, sweep: Sweep) -> None:
+def test_fresh_deletes_nothing_that_is_not_ours(out: Path, sweep: Sweep) -> None:
+    notes = [out / "notes.txt", out / "paper" / "draft.tex", out / ".runs.parquet.bak"]
+    notes[1].parent.mkdir()
+    for path in notes:
+        path.write_text("mine")
+    (out / "report.html").touch()
+    assert train(sweep, out, fresh=True) == DONE
+    assert [path.read_text() for path in notes] == ["mine"] * 3
+    assert not (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_results_get_no_folder_that_holds_other_things(
+    tmp_path: Path, sweep: Sweep, fresh: bool
+) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(InputError, match=r"no manifest\.json"):
-        train(sweep, tmp_path / "thesis", fresh=True)
+    with pytest.raises(InputError, match=r"other files \(chapter\.tex\).*give another --out"):
+        train(sweep, tmp_path / "thesis", fresh=fresh)
     assert list((tmp_path / "thesis").iterdir()) == [tmp_path / "thesis" / "chapter.tex"]
+
+
+def test_fresh_deletes_no_results_that_have_lost_their_manifest(out: Path, sweep: Sweep) -> None:
+    """They may be somebody else's: a folder `runs` is nothing special."""
+    (out / "manifest.json").unlink()
+    before = files(out)
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        train(sweep, out, fresh=True)
+    assert files(out) == before
+    assert train(sweep, out) == DONE
+    assert (out / "manifest.json").exists()
+
+
+def test_all_that_commands_leave_in_a_results_folder_is_known(tmp_path: Path, sweep: Sweep) -> None:
+    out = tmp_path / "out"
+    train(sweep, out, workers=1)
+    assert [path.name for path in out.iterdir() if not is_ours(path.name)] == []
+    assert is_ours(".manifest.json.4711")
+    assert not is_ours(".manifest.json.bak")
