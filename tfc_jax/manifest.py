@@ -20,6 +20,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.record import Record
 from tfc_jax.schema import result_columns, run_columns
 from tfc_jax.untrusted import read_json
+from tfc_jax.yaml_source import SAVE
 
 LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
 GIVEN = ("set", "filter", "limit")
@@ -107,8 +108,8 @@ def read(folder: Folder) -> dict[str, Any] | None:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{folder.manifest}: {key}: {first['msg']}. Restore the file from a copy, or start "
-            f"over with --fresh."
+            f"{folder.manifest}: {key}: {first['msg']}. Restore it from a copy; `tfc fsck "
+            f"{folder.root}` says what else can be done."
         ) from None
     return content
 
@@ -132,9 +133,23 @@ def stored_sweep(folder: Folder) -> Sweep:
             f"`tfc run` wrote, such as results/quickstart."
         )
     flags = manifest["flags"]
-    return load_sweep(
-        folder.sweep, overrides=flags["set"], where=flags["filter"], limit=flags["limit"]
+    try:
+        return load_sweep(
+            folder.sweep, overrides=flags["set"], where=flags["filter"], limit=flags["limit"]
+        )
+    except InputError as error:
+        raise _of_copy(folder, error) from error
+
+
+def _of_copy(folder: Folder, error: InputError) -> InputError:
+    """What is wrong with a stored sweep is not for the user to write otherwise."""
+    if not any(message.startswith(f"{folder.sweep}:") for message in error.messages):
+        return error
+    remedy = (
+        f"{folder.sweep}: this copy of the sweep is damaged, or of another version. `tfc run` of "
+        f"your sweep file writes it again."
     )
+    return InputError([*(message.removesuffix(SAVE) for message in error.messages), remedy])
 
 
 def check_record(folder: Folder, record: Record) -> None:

@@ -52,8 +52,8 @@ def check_content(path: Path, part: Part) -> None:
 
 def damage(path: Path, what: str) -> str:
     return (
-        f"{path} {what}. `tfc fsck` lists all damage: restore the files from a copy, or start over "
-        f"with --fresh."
+        f"{path} {what}. Restore it from a copy; `tfc fsck` of these results says what else can be "
+        f"done."
     )
 
 

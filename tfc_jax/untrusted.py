@@ -29,8 +29,8 @@ class DamagedFile(InputError):
     def __init__(self, file: Path, root: Path, what: str) -> None:
         self.file, self.what = file, what
         super().__init__(
-            f"{file}: {what}, so it is damaged. `tfc fsck {root}` says what else is. Restore it "
-            f"from a copy, or start over with --fresh."
+            f"{file}: {what}, so it is damaged. Restore it from a copy; `tfc fsck {root}` says "
+            f"what else can be done."
         )
 
 

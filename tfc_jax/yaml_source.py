@@ -24,6 +24,7 @@ MAX_DEPTH = 32
 MAX_NODES = 100_000
 MAX_ALIASES = 100
 _BEYOND_UNICODE = re.compile(r"\\U(?!00(0|10))[0-9A-Fa-f]{8}")
+SAVE = " Save the file as UTF-8."
 MAX_MESSAGES = 50  # of one file; the others are counted
 
 
@@ -133,7 +134,7 @@ def _text(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: not UTF-8 text. Save the file as UTF-8.") from None
+        raise InputError(f"{path}:{line}: not UTF-8 text.{SAVE}") from None
 
 
 def _syntax_message(error: MarkedYAMLError, source: str, lines: bool) -> str:

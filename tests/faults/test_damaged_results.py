@@ -178,6 +178,7 @@ CASES: list[tuple[str, Harm, tuple[str, ...], str]] = [
     ("no sweep", lambda out: (out / "sweep.yaml").unlink(), LAUNCHES, "sweep.yaml"),
     ("an empty sweep", written("sweep.yaml", b""), LAUNCHES, "sweep.yaml:1: nothing came."),
     ("a sweep cut short", written("sweep.yaml", b'{"name": "a'), LAUNCHES, "sweep.yaml:1: not"),
+    ("a sweep of bytes", written("sweep.yaml", b"\xff"), LAUNCHES, "copy of the sweep is damaged"),
     ("sweep is a folder", folder_at("sweep.yaml"), ALL, "it is no file"),
     ("sweep is a pipe", pipe_at("sweep.yaml"), ALL, "it is no file"),
     ("log is a folder", folder_at("log.jsonl"), ALL, "it is no file"),
