@@ -173,6 +173,8 @@ def test_what_a_crash_leaves_is_no_damage(folder: Folder) -> None:
     (folder.runs / f"{pack}.parquet").unlink()
     report = fsck.check(folder)
     assert [finding.is_damage for finding in report.findings] == [False, False]
+    told = "no damage; 2 traces of a crash, which `tfc run` mends"
+    assert report.summary(folder).endswith(told)
 
 
 def test_a_checkpoint_that_was_set_aside_is_named(folder: Folder) -> None:
@@ -180,7 +182,7 @@ def test_a_checkpoint_that_was_set_aside_is_named(folder: Folder) -> None:
     aside.write_bytes(b"")
     (finding,) = fsck.check(folder).findings
     assert finding.path == aside
-    assert "Delete it" in finding.what
+    assert "Delete it" in finding.remedy
     assert not finding.is_damage
 
 

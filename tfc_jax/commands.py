@@ -121,9 +121,10 @@ def verify(results: Path, *, as_json: bool) -> None:
     """Prints what is wrong with the files of a results folder; ends with the exit code."""
     folder = Folder(results)
     report = fsck.check(folder)
-    rows = [(str(one.path), one.what, one.is_damage) for one in report.findings]
+    rows = [(str(one.path), one.what, one.remedy, one.is_damage) for one in report.findings]
     if as_json:
-        echo(json.dumps([dict(zip(("path", "what", "damage"), r, strict=True)) for r in rows]))
+        names = ("path", "what", "remedy", "damage")
+        echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
     else:
         for one in report.findings:
             echo(str(one))

@@ -3,26 +3,34 @@
 Reads only. What a crash leaves behind is no damage: the next launch clears it away.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from tfc_jax import choices, contents, manifest
-from tfc_jax.damage import UNREADABLE, Finding, check_pack, check_parquet, line
+from tfc_jax.damage import UNREADABLE, Finding, check_parquet, line
 from tfc_jax.errors import InputError
 from tfc_jax.folder_tables import EMPTY_PART
 from tfc_jax.layout import Folder, pack_of
+from tfc_jax.pack_damage import check_packs
 from tfc_jax.results import stored_analysis
 from tfc_jax.runs_table import RunsTable
-from tfc_jax.schema import KEY_COLUMNS, RESULT_TABLES
+from tfc_jax.schema import RESULT_TABLES
 from tfc_jax.started import started_packs
 from tfc_jax.stored_files import StoredFiles
 from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted
 
-MOST_AT_ONCE = 4  # packs, whose states are in memory meanwhile
+AWAY = "Move it away."
+DELETE = "Delete it: nothing is lost."
+MANIFEST = (
+    "Delete it: `tfc run` of your sweep file writes it again, and names the code and the machine "
+    "of then, not of those that trained."
+)
+SWEEP = "`tfc run` of your sweep file writes it again."
+SCHEDULES = "Delete it: packs that have not started then take the defaults."
+ANALYSIS = "Delete it, and run the analysis again: it is made from the tables alone."
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Report:
 
     Attributes:
       size: bytes of all files.
-      lost: packs whose rows or weights are damaged.
+      lost: packs with damage that only a copy or training mends.
     """
 
     packs: int
@@ -52,7 +60,7 @@ class Report:
             f"{self.size / 2**20:,.1f} MiB"
         )
         if not self.damage:
-            return f"{looked}: no damage"
+            return f"{looked}: no damage{self._traces()}"
         told = f"{looked}: {counted(len(self.damage), 'damaged file')}. Restore from a copy"
         if self.lost:
             return (
@@ -60,9 +68,15 @@ class Report:
                 f"it in runs, params and checkpoints, then `tfc run`; rows that are intact are "
                 f"compared with those that come out."
             )
-        tables = {*KEY_COLUMNS, folder.params.name}
-        is_spared = all(tables.isdisjoint(one.path.parts[-2:]) for one in self.damage)
-        return f"{told}; no row is lost." if self.packs and is_spared else f"{told}."
+        if all(one.remedy for one in self.damage):
+            return f"{told}, or do what is said above; no row is lost."
+        return f"{told}."
+
+    def _traces(self) -> str:
+        traces = [one for one in self.findings if not one.is_damage and not one.remedy]
+        if not traces:
+            return ""
+        return f"; {counted(len(traces), 'trace')} of a crash, which `tfc run` mends"
 
 
 def check(folder: Folder) -> Report:
@@ -85,9 +99,7 @@ def check(folder: Folder) -> Report:
         )
     stored = StoredFiles.of(folder)
     packs = stored.packs
-    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-        checked = pool.map(lambda pack: check_pack(folder, pack, stored), packs)
-        of_packs = dict(zip(packs, checked, strict=True))
+    of_packs = check_packs(folder, packs, stored)
     found = [*_check_whole(folder), *chain.from_iterable(of_packs.values())]
     if not any(one.path in (folder.analysis, *folder.runs.glob("*")) for one in found):
         found += _check_reading(folder.runs, lambda: list(started_packs(folder)))
@@ -102,44 +114,51 @@ def check(folder: Folder) -> Report:
 
 
 def _is_loss(finding: Finding) -> bool:
-    return finding.is_damage and finding.path.parent.name != "checkpoints"
+    return finding.is_damage and not finding.remedy
 
 
 def _check_whole(folder: Folder) -> Iterator[Finding]:
     """Checks what belongs to no pack."""
     yield from _check_documents(folder)
     empty = [folder.table(table) / EMPTY_PART for table in ("runs", *RESULT_TABLES)]
-    for path in (*empty, folder.cells):
-        if path.exists():
-            yield from check_parquet(path)
+    for path in filter(Path.exists, empty):
+        is_alone = len(list(path.parent.glob("*.parquet"))) == 1  # readers need one for the columns
+        yield from _with(check_parquet(path), "" if is_alone else DELETE)
+    if folder.cells.exists():
+        yield from _with(check_parquet(folder.cells), "`tfc run` writes it again.")
     for table in ("runs", *RESULT_TABLES):
         for path in sorted(folder.table(table).glob("*")):
             if path.name != EMPTY_PART and pack_of(path) is None:
-                yield Finding(path, "is no part of this table, but read with it")
+                yield Finding(path, "is no part of this table, but read with it", remedy=AWAY)
     for path in sorted(folder.checkpoints.glob("*.damaged")):
-        what = "was set aside, since it is damaged: the pack went on without it. Delete it"
-        yield Finding(path, what, is_damage=False)
+        what = "was set aside, since it is damaged: the pack went on without it"
+        yield Finding(path, what, is_damage=False, remedy=DELETE)
     yield from _check_copy(folder)
+
+
+def _with(found: Iterable[Finding], remedy: str) -> Iterator[Finding]:
+    return (replace(one, remedy=remedy) for one in found)
 
 
 def _check_documents(folder: Folder) -> Iterator[Finding]:
     """Reads what belongs to no pack as the commands do that need it."""
-    of_manifest = list(_check_reading(folder.manifest, lambda: manifest.read(folder)))
+    of_manifest = list(_check_reading(folder.manifest, lambda: manifest.read(folder), MANIFEST))
     yield from of_manifest
     if not of_manifest:
-        yield from _check_reading(folder.sweep, lambda: manifest.stored_sweep(folder))
-    yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"))
-    yield from _check_reading(folder.analysis, lambda: stored_analysis(folder))
+        yield from _check_reading(folder.sweep, lambda: manifest.stored_sweep(folder), SWEEP)
+    yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"), SCHEDULES)
+    yield from _check_reading(folder.analysis, lambda: stored_analysis(folder), ANALYSIS)
 
 
-def _check_reading(path: Path, read: Callable[[], object]) -> Iterator[Finding]:
+def _check_reading(path: Path, read: Callable[[], object], remedy: str = "") -> Iterator[Finding]:
     """Says what is wrong with a file that others read as a whole."""
     try:
         read()
     except DamagedFile as error:
-        yield Finding(error.file, f"is damaged: {error.what}")
+        yield Finding(error.file, f"is damaged: {error.what}", remedy=remedy)
     except UNREADABLE as error:
-        yield Finding(path, f"cannot be read: {line(error).removeprefix(f'{path}: ')}")
+        told = line(error).removeprefix(f"{path}: ").removesuffix(".")
+        yield Finding(path, f"cannot be read: {told}", remedy=remedy)
 
 
 def _check_copy(folder: Folder) -> Iterator[Finding]:
@@ -148,11 +167,11 @@ def _check_copy(folder: Folder) -> Iterator[Finding]:
         return
     found = list(check_parquet(folder.gathered))
     if found:
-        yield from found
+        yield from _with(found, DELETE)
         return
     try:
         differs = RunsTable(folder).copy_differs()
     except UNREADABLE:  # a column has another name or type
         differs = True
     if differs:
-        yield Finding(folder.gathered, "does not hold the rows of its files. Delete it")
+        yield Finding(folder.gathered, "does not hold the rows of its files", remedy=DELETE)

@@ -1,0 +1,156 @@
+"""A launch adds nothing to damaged results; what `tfc fsck` says to do about damage mends it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps import BARE, content, make_sweep, train
+from tfc_jax import fsck, manifest, parts
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.layout import Folder, pack_of
+from tfc_jax.untrusted import DamagedFile
+
+RECORD = BARE | {"metrics": ["similarity"], "probes": ["generalization"]}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return make_sweep(tmp_path_factory.mktemp("sweep"), record=RECORD)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    """6 runs in 2 packs, in several groups each."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    train(sweep, out, commit_seconds=0)
+    return out
+
+
+@pytest.fixture
+def folder(tmp_path: Path, trained: Path) -> Folder:
+    shutil.copytree(trained, tmp_path / "out")
+    return Folder(tmp_path / "out")
+
+
+def flip(path: Path) -> Path:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    return path
+
+
+def garble(path: Path) -> Path:
+    path.write_bytes(b"\xff not what was written \xff")
+    return path
+
+
+def first(folder: Folder, table: str) -> Path:
+    return min(path for path in (folder.root / table).glob("*.*") if pack_of(path))
+
+
+def damage(folder: Folder) -> list[Path]:
+    return [one.path for one in fsck.check(folder).damage]
+
+
+def test_packs_without_any_checkpoint_are_damaged_and_how_to_mend_them_is_told(
+    folder: Folder, sweep: Sweep, trained: Path
+) -> None:
+    pack = pack_of(first(folder, "runs")) or ""
+    for path in folder.checkpoints_of(pack):
+        path.unlink()
+    report = fsck.check(folder)
+    assert [one.path.name for one in report.findings] == [f"{pack}-*.npz"]
+    assert report.lost == (pack,)
+    assert f"train again pack {pack}: delete what is named after it" in report.summary(folder)
+    for place in (folder.runs, folder.params, folder.checkpoints):
+        for path in place.glob(f"{pack}*"):
+            path.unlink()
+    check_mended(folder, sweep, trained)
+
+
+def rows_of(path: Path) -> Path:
+    return path.parents[1] / "runs" / f"{pack_of(path)}.parquet"
+
+
+def newest(folder: Folder) -> Path:
+    return folder.checkpoints_of(pack_of(first(folder, "runs")) or "")[0]
+
+
+# What is damaged, and what must be deleted besides it.
+DELETED: dict[str, tuple[Callable[[Folder], Path], Callable[[Path], list[Path]]]] = {
+    "the manifest": (lambda folder: folder.manifest, lambda path: []),
+    "chosen schedules": (lambda folder: folder.schedules, lambda path: []),
+    "an analysis": (lambda folder: folder.analysis, lambda path: []),
+    "the copy of the runs": (lambda folder: folder.gathered, lambda path: []),
+    "an empty part": (lambda folder: folder.table("steps") / "empty.parquet", lambda path: []),
+    "rows of a pack": (lambda folder: first(folder, "runs"), lambda path: []),
+    "final weights": (lambda folder: first(folder, "params"), lambda path: [rows_of(path)]),
+    "an older checkpoint": (lambda folder: first(folder, "checkpoints"), lambda path: []),
+    "the newest checkpoint": (newest, lambda path: [rows_of(path)]),
+}
+
+
+@pytest.mark.parametrize("what", DELETED)
+def test_what_is_said_to_be_deleted_mends_the_results(
+    folder: Folder, sweep: Sweep, trained: Path, what: str
+) -> None:
+    which, besides = DELETED[what]
+    path = garble(which(folder))
+    report = fsck.check(folder)
+    (found,) = report.damage
+    assert (found.path, report.lost) == (path, ())
+    assert found.remedy.startswith("Delete it")
+    assert report.summary(folder).endswith("or do what is said above; no row is lost.")
+    for other in besides(path):
+        assert f"{other.parent.name}/{other.name}" in found.remedy
+        other.unlink()
+    path.unlink()
+    check_mended(folder, sweep, trained)
+
+
+def test_a_damaged_copy_of_the_sweep_is_called_so_and_written_again(
+    folder: Folder, sweep: Sweep, trained: Path
+) -> None:
+    garble(folder.sweep)
+    (found,) = fsck.check(folder).damage
+    assert found.path == folder.sweep
+    assert "`tfc run` of your sweep file writes it again." in found.remedy
+    with pytest.raises(InputError, match="this copy of the sweep is damaged") as refused:
+        manifest.launched_sweep(folder)
+    assert "Save the file" not in str(refused.value)
+    check_mended(folder, sweep, trained)
+
+
+def test_a_stranger_in_a_table_is_to_be_moved_away(
+    folder: Folder, sweep: Sweep, trained: Path, tmp_path: Path
+) -> None:
+    stray = folder.table("steps") / "notes.parquet"
+    shutil.copy(first(folder, "steps"), stray)
+    (found,) = fsck.check(folder).damage
+    assert str(found) == f"{stray} is no part of this table, but read with it. Move it away."
+    stray.rename(tmp_path / "notes.parquet")
+    check_mended(folder, sweep, trained)
+
+
+def test_damaged_cells_are_written_again(folder: Folder, sweep: Sweep, trained: Path) -> None:
+    folder.cells.parent.mkdir()
+    garble(folder.cells)
+    (found,) = fsck.check(folder).damage
+    assert (found.path, found.remedy) == (folder.cells, "`tfc run` writes it again.")
+    check_mended(folder, sweep, trained)
+
+
+def test_one_damaged_file_is_no_reason_to_start_over() -> None:
+    path = Path("out/steps/a.parquet")
+    for told in (str(DamagedFile(path, Path("out"), "cut")), parts.damage(path, "is missing")):
+        assert "Restore it from a copy; `tfc fsck" in told
+        assert "--fresh" not in told
+
+
+def check_mended(folder: Folder, sweep: Sweep, trained: Path) -> None:
+    assert train(sweep, folder.root) == {"done": 6}
+    assert content(folder.root) == content(trained)
+    assert fsck.check(folder).findings == ()
