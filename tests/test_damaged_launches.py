@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps import BARE, content, make_sweep, train
-from tfc_jax import fsck, manifest, parts
+from tfc_jax import fsck, manifest, parts, refusal
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, pack_of
@@ -53,6 +53,56 @@ def first(folder: Folder, table: str) -> Path:
 
 def damage(folder: Folder) -> list[Path]:
     return [one.path for one in fsck.check(folder).damage]
+
+
+@pytest.mark.parametrize("table", ["layers", "params"])
+def test_a_bit_that_flipped_in_a_pack_that_is_done_is_noticed_by_every_launch(
+    folder: Folder, sweep: Sweep, tmp_path: Path, table: str
+) -> None:
+    flipped = flip(first(folder, table))
+    for asked in (sweep, make_sweep(tmp_path, record=RECORD, seeds=6)):
+        with pytest.raises(InputError, match="damaged, so nothing is added") as refused:
+            train(asked, folder.root)
+        assert str(flipped) in str(refused.value)
+
+
+def test_rows_that_promise_too_much_are_noticed_by_a_launch(folder: Folder, sweep: Sweep) -> None:
+    for checkpoint in folder.checkpoints_of(pack_of(first(folder, "runs")) or "")[:1]:
+        checkpoint.unlink()
+    with pytest.raises(InputError, match="says that more is committed than the 40 steps"):
+        train(sweep, folder.root)
+
+
+def test_a_bit_that_flipped_in_a_pack_without_rows_is_noticed_by_a_launch(
+    folder: Folder, sweep: Sweep
+) -> None:
+    pack = pack_of(flip(first(folder, "layers")))
+    (folder.runs / f"{pack}.parquet").unlink()
+    with pytest.raises(InputError, match="is not the file that was committed"):
+        train(sweep, folder.root)
+
+
+def test_damaged_checkpoints_alone_stop_no_launch(folder: Folder, sweep: Sweep) -> None:
+    for path in folder.checkpoints.glob("*.npz"):
+        flip(path)
+    assert train(sweep, folder.root) == {"done": 6}
+
+
+@pytest.mark.parametrize("less", [0, 1])
+def test_results_beyond_a_size_are_not_read_whole(
+    folder: Folder, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, less: int
+) -> None:
+    flip(first(folder, "layers"))
+    packs = [path for path in folder.root.glob("*/*") if path.is_file() and pack_of(path)]
+    sizes = [path.stat().st_size for path in packs if path.parent != folder.runs]
+    monkeypatch.setattr(refusal, "SMALLEST", smallest := sorted(sizes)[len(sizes) // 2])
+    size = sum(max(size, smallest) for size in sizes)
+    monkeypatch.setattr(refusal, "VERIFIED_WHOLE", size - less)
+    if less:
+        assert train(sweep, folder.root) == {"done": 6}
+    else:
+        with pytest.raises(InputError, match="damaged, so nothing is added"):
+            train(sweep, folder.root)
 
 
 def test_packs_without_any_checkpoint_are_damaged_and_how_to_mend_them_is_told(

@@ -1,46 +1,70 @@
 """Nothing is added to results that are damaged."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import chain
 from pathlib import Path
 
 from tfc_jax.damage import Finding, check_parts, newest
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, steps_of
+from tfc_jax.pack_damage import check_packs
 from tfc_jax.stored_files import StoredFiles
 
 MOST_NAMED = 5  # damaged files in a refusal; the rest is counted
 MAGIC = b"PAR1"  # at both ends of a Parquet file
+# Bytes up to which every file is read, packs that are done included: that takes a few seconds.
+# Beyond, a launch would wait for minutes before it trains; `tfc fsck` is there for that.
+VERIFIED_WHOLE = 2**30
+SMALLEST = 2**18  # bytes as which each file counts at least: to open one takes as long
 
 
 def refuse_damage(
     folder: Folder, steps_done: Mapping[str, int], unfinished: AbstractSet[str]
 ) -> None:
-    """Refuses to add to results that are damaged.
+    """Refuses to add to results that are damaged; a damaged checkpoint costs no row, and passes.
 
     Args:
       steps_done: what the runs table says of all packs of the plan.
-      unfinished: packs that are to go on: every byte of theirs is verified. Of the data files of
-        others the ends are, and that the loss of each step is there.
+      unfinished: packs that are to go on: every byte of theirs is verified. Every byte of others
+        is where the packs of the plan have at most VERIFIED_WHOLE; else the ends of their data
+        files are, and that the loss of each step is there.
     Raises:
       InputError: some file is not what was committed.
     """
     stored = StoredFiles.of(folder)
     found = [Finding(part, "is cut short") for part in stored.all_parts if not _has_ends(part)]
-    for pack, done in steps_done.items():
-        if done and pack not in unfinished:
-            found += _check_steps(folder, pack, done, stored.parts.get(pack, ()))
-        elif done:
-            _, checkpoint = newest(stored.checkpoints.get(pack, ()), pack)
-            parts = stored.parts.get(pack, ())
-            found += check_parts(folder, pack, checkpoint.parts, parts) if checkpoint else []
-    damage = list(dict.fromkeys(str(one) for one in found if one.is_damage))
+    done = {pack: steps for pack, steps in steps_done.items() if steps and pack not in unfinished}
+    is_small = _size_within(VERIFIED_WHOLE, folder, stored, steps_done)
+    whole = check_packs(folder, list(done), stored) if is_small else {}
+    for pack, steps in done.items():
+        of_pack = [one for one in whole.get(pack, ()) if one.path.parent != folder.checkpoints]
+        found += of_pack or _check_steps(folder, pack, steps, stored.parts.get(pack, ()))
+    for pack in unfinished:
+        _, checkpoint = newest(stored.checkpoints.get(pack, ()), pack)
+        parts = stored.parts.get(pack, ())
+        found += check_parts(folder, pack, checkpoint.parts, parts) if checkpoint else []
+    _refuse(folder, found)
+
+
+def _refuse(folder: Folder, found: Iterable[Finding]) -> None:
+    damage = list(dict.fromkeys(f"{one.path} {one.what}" for one in found if one.is_damage))
     if damage:
         more = f", and {len(damage) - MOST_NAMED} more" if len(damage) > MOST_NAMED else ""
         raise InputError(
             f"{folder.root}: damaged, so nothing is added: {'; '.join(damage[:MOST_NAMED])}{more}. "
             f"`tfc fsck {folder.root}` says what can be done."
         )
+
+
+def _size_within(limit: int, folder: Folder, stored: StoredFiles, packs: Collection[str]) -> bool:
+    """Whether the files of these packs have at most so many bytes; looks at no more than needed."""
+    weights = filter(Path.exists, map(folder.weights_of, packs))
+    for path in chain(stored.of_packs(packs), weights):
+        limit -= max(path.stat().st_size, SMALLEST)
+        if limit < 0:
+            return False
+    return True
 
 
 def _check_steps(folder: Folder, pack: str, done: int, parts: Iterable[Path]) -> Iterator[Finding]:

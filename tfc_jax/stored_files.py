@@ -37,6 +37,12 @@ class StoredFiles:
     def packs(self) -> list[str]:
         return sorted({*self.checkpoints, *self.parts, *self.others})
 
+    def of_packs(self, packs: Iterable[str]) -> Iterator[Path]:
+        """Yields the checkpoints and data files of packs."""
+        for pack in packs:
+            yield from self.checkpoints.get(pack, ())
+            yield from self.parts.get(pack, ())
+
     @property
     def all_parts(self) -> Iterator[Path]:
         return chain.from_iterable(self.parts.values())
