@@ -185,6 +185,14 @@ def test_a_stranger_in_a_table_is_to_be_moved_away(
     check_mended(folder, sweep, trained)
 
 
+def test_an_empty_part_is_not_to_be_deleted_where_it_is_alone(folder: Folder) -> None:
+    for path in folder.table("probe").glob("*-*.parquet"):
+        path.unlink()
+    alone = garble(folder.table("probe") / "empty.parquet")
+    (found,) = (one for one in fsck.check(folder).damage if one.path == alone)
+    assert not found.remedy
+
+
 def test_damaged_cells_are_written_again(folder: Folder, sweep: Sweep, trained: Path) -> None:
     folder.cells.parent.mkdir()
     garble(folder.cells)
