@@ -143,6 +143,13 @@ def test_rows_of_the_runs_table_that_promise_too_much_are_found(folder: Folder) 
     assert damage(folder) == [str(path.relative_to(folder.root))]
 
 
+def test_rows_of_a_pack_of_which_nothing_else_is_left_are_found(folder: Folder) -> None:
+    pack = some_part(folder).name.split("-")[0]
+    for path in folder.root.glob(f"*/{pack}-*"):
+        path.unlink()
+    assert damage(folder) == [f"runs/{pack}.parquet"]
+
+
 def test_weights_that_are_not_those_of_the_checkpoint_are_found(folder: Folder) -> None:
     path = sorted(folder.params.glob("*.npz"))[0]
     with np.load(path) as stored:
@@ -183,6 +190,7 @@ def test_a_checkpoint_that_was_set_aside_is_named(folder: Folder) -> None:
     (finding,) = fsck.check(folder).findings
     assert finding.path == aside
     assert "Delete it" in finding.remedy
+    assert fsck.check(folder).summary(folder).endswith("no damage")  # `tfc run` leaves it
     assert not finding.is_damage
 
 
