@@ -92,6 +92,19 @@ def test_a_plan_reads_its_sweep_once(
     assert len(read) == 1
 
 
+@pytest.mark.parametrize("command", [("run",), ("run", "-n"), ("bench",)])
+def test_what_planning_finds_wrong_with_several_sweeps_is_said_of_each_at_once(
+    here: Path, command: tuple[str]
+) -> None:
+    good = write_sweep(here)
+    depth = write_sweep(here, "depth", {"architecture": "vgg11", "depth": 4}, {})
+    batch = write_sweep(here, "batch", {"n_train": None, "batch_size": 2000}, {})
+    answer = tfc(*command, good, depth, batch)
+    assert_refused(answer, f"{depth}:4: depth: 4 came", f"{batch}:6: batch_size: 2000 came")
+    assert answer.stdout == ""
+    assert not (here / "results").exists()
+
+
 def test_a_plan_as_json_is_one_row_per_program(here: Path) -> None:
     path = write_sweep(here, grid={"depth": [2, 3]}, seeds=2)
     rows = json.loads(tfc("plan", path, "--json").stdout)

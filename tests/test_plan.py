@@ -10,7 +10,7 @@ import pytest
 
 from tests.sweeps import make_sweep
 from tfc_jax import registry, timetable
-from tfc_jax.config import Sweep
+from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.estimate import program_rows
@@ -200,7 +200,7 @@ def test_max_memory_narrows_new_packs(sweep: Sweep) -> None:
 
 
 def test_too_little_memory_is_refused_with_what_is_needed(sweep: Sweep) -> None:
-    with pytest.raises(InputError, match=r"--max-memory: 9.54e-07 GiB is allowed.*--pack-width"):
+    with pytest.raises(InputError, match=r"l.yaml: --max-memory: 9.54e-07 GiB is al.*--pack-width"):
         cut(sweep, width=None, max_memory=2**10)
     with pytest.raises(InputError, match="--max-memory"):
         cut(sweep, width=2**15, schedule="lockstep", max_memory=2**28)
@@ -229,6 +229,22 @@ def test_everything_that_does_not_fit_its_data_is_said_at_once(tmp_path: Path) -
     ):
         assert part in text
     assert len(set(error.value.messages)) == len(error.value.messages)
+
+
+def test_what_does_not_fit_is_said_of_the_file_and_the_line_that_sets_it(tmp_path: Path) -> None:
+    path = tmp_path / "vgg.yaml"
+    path.write_text("name: vgg\nbase:\n  architecture: vgg11\n  dataset: digits\n  depth: 4\n")
+
+    def said(*overrides: str) -> list[str]:
+        with pytest.raises(InputError) as refused:
+            make_plan(load_sweep(path, overrides=overrides), platform="cpu")
+        return list(refused.value.messages)
+
+    wrong = "came, but vgg11 has 11 layers: write depth: 11."
+    assert f"{path}:5: depth: 4 {wrong}" in said()
+    assert f"{path}: --set depth=5: depth: 5 {wrong}" in said("depth=5")
+    (of_a_default,) = said("architecture=mlp", "dataset=sine_mixture")
+    assert of_a_default.startswith(f"{path}: loss: cross_entropy came, but sine_mixture")
 
 
 def test_structured_initialisation_needs_one_dimensional_inputs(tmp_path: Path) -> None:
@@ -300,7 +316,7 @@ def test_what_an_architecture_needs_is_said_before_its_network_is_built(tmp_path
     with pytest.raises(InputError) as refused:
         make_plan(several, platform="cpu")
     *found, hint = refused.value.messages
-    assert [message.split()[1] for message in found] == ["cnn", "vit", "none"]
+    assert [message.split()[2] for message in found] == ["cnn", "vit", "none"]
     assert "one zip block with architecture" in hint
     alone = make_sweep(tmp_path, base=base | {"architecture": "cnn"})
     with pytest.raises(InputError) as refused:

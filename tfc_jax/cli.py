@@ -105,11 +105,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what would run: programs, packs, memory, time, disk. Runs nothing."""
-    ((loaded, folder),) = with_folders(load_all([sweep], set_, filter_, limit), out)
+    loaded = with_folders(load_all([sweep], set_, filter_, limit), out)
     options = options_of(pack_width, schedule, max_memory, workers)
-    from tfc_jax.commands import show_plan
+    from tfc_jax.commands import show_plans
 
-    show_plan(loaded, folder, options, measure=measure, as_json=as_json)
+    show_plans(loaded, options, measure=measure, as_json=as_json)
 
 
 @app.command()
@@ -148,11 +148,10 @@ def run(
     loaded = with_folders(load_all(sweeps, set_, filter_, limit), out)
     options = options_of(pack_width, schedule, max_memory, workers)
     minutes = compile_minutes_of(compile_minutes, workers)
-    from tfc_jax.commands import show_plan, train
+    from tfc_jax.commands import show_plans, train
 
     if dry_run:
-        for sweep, folder in loaded:
-            show_plan(sweep, folder, options, measure=False, as_json=False)
+        show_plans(loaded, options, measure=False, as_json=False)
         return
     options = replace(
         options,

@@ -18,9 +18,11 @@ from tfc_jax.console import (
     print_table,
     tell,
 )
+from tfc_jax.errors import together
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options, prepare_process
+from tfc_jax.plan import Plan
 from tfc_jax.progress import Display
 from tfc_jax.signals import INTERRUPTED
 from tfc_jax.terminal import lasting_terminal
@@ -29,12 +31,25 @@ from tfc_jax.wording import counted
 STATUSES = ("done", "diverged", "running", "failed", "pending")
 
 
-def show_plan(
-    sweep: Sweep, folder: Folder, options: Options, *, measure: bool, as_json: bool
+def show_plans(
+    sweeps: Sequence[tuple[Sweep, Folder]], options: Options, *, measure: bool, as_json: bool
 ) -> None:
     """Prints what would run, and where the schedule and width of new packs come from."""
     found = devices.find()
-    planned = plan_sweep(sweep, folder, options, found)
+    plans = together(lambda one: plan_sweep(*one, options, found), sweeps)
+    for planned, (_, folder) in zip(plans, sweeps, strict=True):
+        _show_plan(planned, folder, options, found, measure=measure, as_json=as_json)
+
+
+def _show_plan(
+    planned: Plan,
+    folder: Folder,
+    options: Options,
+    found: devices.Devices,
+    *,
+    measure: bool,
+    as_json: bool,
+) -> None:
     n_workers = options.workers or len(found.ids)
     rows = estimate.program_rows(planned, n_workers, measure=measure)
     for note in effects.notes(planned):
@@ -61,8 +76,8 @@ def train(
     """
     found = devices.find()
     prepare_process(options, found)
-    for sweep, folder in sweeps if len(sweeps) > 1 else []:
-        plan_sweep(sweep, folder, options, found)
+    if len(sweeps) > 1:
+        together(lambda one: plan_sweep(*one, options, found), sweeps)
     code = 0
     with interruptible() as interrupt:
         for sweep, folder in sweeps:
@@ -149,10 +164,9 @@ def compare(
       schedules: other schedules and widths are measured too.
     """
     found = devices.find()
-    prepared = [
-        (bench.prepare(sweep, folder, options, found, compare=schedules), folder)
-        for sweep, folder in sweeps
-    ]
+    prepared = together(
+        lambda one: (bench.prepare(*one, options, found, compare=schedules), one[1]), sweeps
+    )
     rows = []
     for one, folder in prepared:
         say = partial(echo, err=True) if not quiet else lambda line: None

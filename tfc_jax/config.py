@@ -6,7 +6,7 @@ Imports no JAX. The keys of a run are in keys.py, the product of axes in grid.py
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Sweep:
       n_first: runs of round 0, which stand first in `runs`.
       round: the newest round in `runs`.
       more: at most so many runs can follow in later rounds.
+      places: where each key that is given stands, such as `sweep.yaml:5` or `--set depth=4`.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Sweep:
     n_first: int | None = None
     round: int = 0
     more: int = 0
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size_text(self) -> str:
@@ -80,6 +82,12 @@ class Sweep:
     def first(self) -> tuple[Run, ...]:
         """The runs of round 0."""
         return self.runs[: self.n_first]
+
+    def placed(self, message: str) -> str:
+        """Returns what is wrong with the runs after the file, and the line of the key it names."""
+        place = self.places.get(message.partition(":")[0], self.path)
+        is_here = place.startswith(self.path)
+        return f"{place}: {message}" if is_here else f"{self.path}: {place}: {message}"
 
     def with_known(self, expansion: Expansion) -> "Sweep":
         """Returns the sweep with the runs of the rounds that are known."""
@@ -129,7 +137,17 @@ def load_sweep(
     if refine:
         refine = replace(refine, excludes=tuple(excludes), wanted=wanted, limit=limit)
     runs = _runs(root, grid, refine, excludes, wanted, limit)
-    sweep = Sweep(name, description, record, grid.base["steps"], runs, text, str(path), refine)
+    sweep = Sweep(
+        name,
+        description,
+        record,
+        grid.base["steps"],
+        runs,
+        text,
+        str(path),
+        refine,
+        places={key: value.where for key, value in _given(root).items()},
+    )
     return sweep.with_known(expand(refine, runs, {})) if refine else sweep
 
 
@@ -371,11 +389,16 @@ def _later_contradictions(
 
 def _place(root: Value, condition: Expression) -> Value:
     """Returns where the first key that a condition names is set."""
-    blocks = root.data["zip"].data if root.data.get("zip") else []
-    sections = [root.data.get("base"), root.data.get("grid"), *(blocks or [])]
-    given = {name: v for s in sections if s and s.data for name, v in s.data.items()}
+    given = _given(root)
     named = sorted(condition.names & given.keys(), key=condition.text.index)
     return given[named[0]] if named else root
+
+
+def _given(root: Value) -> dict[str, Value]:
+    """Returns the keys that are set in base, grid and zip."""
+    blocks = root.data["zip"].data if root.data.get("zip") else []
+    sections = [root.data.get("base"), root.data.get("grid"), *(blocks or [])]
+    return {name: v for s in sections if s and s.data for name, v in s.data.items()}
 
 
 def _refuse_equal_ids(root: Value, runs: Sequence[Run]) -> None:

@@ -1,10 +1,14 @@
 """Errors that reach the user as sentences."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 LONGEST = 2000  # characters of a message; beyond, its middle is left out
 LONGEST_QUOTE = 40
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
 
 class InputError(Exception):
@@ -22,6 +26,24 @@ class InputError(Exception):
 
 class StorageError(Exception):
     """The disk failed in the middle of a launch; what is committed stays, and is found again."""
+
+
+def together(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> list[_Made]:
+    """Returns what `make` returns for each item.
+
+    Raises:
+      InputError: what is wrong with all of them.
+    """
+    made: list[_Made] = []
+    errors: list[str] = []
+    for item in items:
+        try:
+            made.append(make(item))
+        except InputError as error:
+            errors += error.messages
+    if errors:
+        raise InputError(errors)
+    return made
 
 
 def quoted(text: str) -> str:

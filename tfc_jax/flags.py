@@ -112,18 +112,11 @@ def load_all(
 ) -> "list[Sweep]":
     """Loads every sweep; the errors of all of them together."""
     from tfc_jax.config import load_sweep
-    from tfc_jax.errors import InputError
+    from tfc_jax.errors import together
 
-    sweeps: list[Sweep] = []
-    errors: list[str] = []
-    for path in paths:
-        try:
-            sweeps.append(load_sweep(path, overrides=overrides, where=where, limit=limit))
-        except InputError as error:
-            errors += error.messages
-    if errors:
-        raise InputError(errors)
-    return sweeps
+    return together(
+        lambda path: load_sweep(path, overrides=overrides, where=where, limit=limit), paths
+    )
 
 
 def options_of(

@@ -6,6 +6,7 @@ devices, workers or the memory found.
 
 from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -85,8 +86,9 @@ def make_plan(
         memory than allowed. All such errors at once.
     """
     by_program = _by_program(sweep.runs)
-    programs = _programs(by_program)
-    _check_data(started, programs.values())
+    with _errors_of(sweep):
+        programs = _programs(by_program)
+        _check_data(started, programs.values())
     packs, taken = _kept(started, sweep.runs, programs)
     missing = _by_program(r for r in sweep.runs if r.identity not in taken) if taken else by_program
     choices = stored.overridden(Choice(schedule, width))
@@ -98,8 +100,18 @@ def make_plan(
             for group in _groups(runs, lanes)
         ]
     plan = Plan(sweep, platform, tuple(packs))
-    _check_memory(plan, max_memory)
+    with _errors_of(sweep):
+        _check_memory(plan, max_memory)
     return plan
+
+
+@contextmanager
+def _errors_of(sweep: Sweep) -> Iterator[None]:
+    """Says of each error in which file it is, and where that sets the key in question."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError([sweep.placed(message) for message in error.messages]) from None
 
 
 def _kept(
