@@ -179,10 +179,23 @@ class Pack:
 
     def disk_bytes(self, record: Record, steps: int) -> float:
         """Parquet, the last checkpoint and the final weights."""
+        return self.row_bytes(record, steps) + self.checkpoint_bytes + self.weight_bytes
+
+    def row_bytes(self, record: Record, steps: int) -> float:
+        """Parquet of the first `steps` steps."""
         values = values_stored(record, steps, self.program.network)
-        slots = 2 + self.program.run.has_momentum + 2 * (self.program.run.optimizer == "adam")
-        states = max(self.width, len(self.runs)) * self.program.sizes.n_params * slots
-        return len(self.runs) * values * STORED_BYTES_PER_VALUE + FLOAT_BYTES * states
+        return len(self.runs) * values * STORED_BYTES_PER_VALUE
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """One checkpoint: weights and the buffers of the update rule, of all lanes."""
+        run = self.program.run
+        return self.weight_bytes * (1 + run.has_momentum + 2 * (run.optimizer == "adam"))
+
+    @property
+    def weight_bytes(self) -> int:
+        """The final weights."""
+        return FLOAT_BYTES * max(self.width, len(self.runs)) * self.program.sizes.n_params
 
 
 def prices(price: Callable[[Pack], float], packs: Iterable[Pack]) -> list[float]:

@@ -5,24 +5,41 @@ million values): a launch is refused where not even half of what it lacks would 
 """
 
 import shutil
+from collections import Counter
 
 from tfc_jax.errors import InputError
-from tfc_jax.layout import Folder
+from tfc_jax.layout import Folder, pack_of
 from tfc_jax.pack import Pack, prices
 from tfc_jax.plan import Plan
+from tfc_jax.store import KEPT_CHECKPOINTS
 
 LEAST_SHARE = 0.5  # of the estimate, that is written for sure
 
 
-def left_bytes(plan: Plan) -> float:
-    """Returns what the unfinished packs still have to write, by formula."""
+def left_bytes(plan: Plan, folder: Folder) -> float:
+    """Returns by how much the unfinished packs will make a folder larger, by formula.
+
+    A pack that goes on writes a checkpoint beside the one it has: what is kept of both counts.
+    """
     record, steps = plan.sweep.record, plan.sweep.steps
 
-    def left(pack: Pack) -> float:
-        written = pack.disk_bytes(record, min(pack.steps_done, steps))
-        return pack.disk_bytes(record, steps) - (written if pack.steps_done else 0.0)
+    def rows(pack: Pack) -> float:
+        written = pack.row_bytes(record, min(pack.steps_done, steps))
+        return pack.row_bytes(record, steps) - (written if pack.steps_done else 0.0)
 
-    return sum(prices(left, plan.unfinished))
+    n_checkpoints = Counter(map(pack_of, folder.checkpoints.glob("*.npz")))
+    with_weights = set(map(pack_of, folder.params.glob("*.npz")))
+
+    def states(pack: Pack, checkpoint: float, weights: float) -> float:
+        if not pack.steps_done:
+            return checkpoint + weights
+        adds = pack.steps_done < steps and n_checkpoints[pack.id] < KEPT_CHECKPOINTS
+        return adds * checkpoint + (pack.id not in with_weights) * weights
+
+    todo = plan.unfinished
+    checkpoints = prices(lambda pack: pack.checkpoint_bytes, todo)
+    weights = prices(lambda pack: pack.weight_bytes, todo)
+    return sum(prices(rows, todo)) + sum(map(states, todo, checkpoints, weights))
 
 
 def free_bytes(folder: Folder) -> int:
@@ -41,7 +58,7 @@ def check_fits(plan: Plan, folder: Folder, *, fresh: bool) -> None:
     Raises:
       InputError: half of what is still to be written is more than what is free.
     """
-    need, free = left_bytes(plan), free_bytes(folder)
+    need, free = left_bytes(plan, folder), free_bytes(folder)
     if fresh:
         free += sum(path.stat().st_size for path in folder.root.rglob("*") if path.is_file())
     if need * LEAST_SHARE > free:
@@ -62,6 +79,6 @@ def in_words(n_bytes: float) -> str:
 
 def as_text(plan: Plan, folder: Folder) -> str:
     """What is still to be written, what is free, and whether that may be too little."""
-    need, free = left_bytes(plan), free_bytes(folder)
+    need, free = left_bytes(plan, folder), free_bytes(folder)
     short = " This may not fit: make room or give another --out." if need > free else ""
     return f"Disk: {in_words(need)} still to be written, {in_words(free)} free.{short}"
