@@ -1,5 +1,6 @@
 """The cut into packs: a function of sweep, pack width and what was started; and what it costs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.sweeps import make_sweep
-from tfc_jax import registry, timetable
+from tfc_jax import memory, registry, timetable
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
-from tfc_jax.estimate import program_rows
+from tfc_jax.estimate import READABLE, program_rows, summary
 from tfc_jax.launch import plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options
@@ -276,6 +277,36 @@ def test_plans_and_progress_show_the_width_that_is_built(tmp_path: Path) -> None
     expected = ["checkerboard mlp 3x43", "checkerboard mlp 6x22"]
     assert [row["what"] for row in program_rows(found, 1, measure=False)] == expected
     assert [_title(pack).split("  ")[-1] for pack in found.packs] == expected
+
+
+def test_absurd_sizes_are_shown_in_units_that_can_be_read_but_not_to_programs(
+    tmp_path: Path,
+) -> None:
+    sweep = make_sweep(tmp_path, base={"width": 300_000, "steps": 10**6}, grid={}, seeds=1)
+    found = cut(sweep)
+    (fixed,) = program_rows(found, 1, measure=False)
+    assert re.fullmatch(r"[\d,.]+", fixed["MiB/pack"])
+    assert fixed["time"].endswith(" h")
+    assert fixed["disk"].endswith(" MiB")
+    (row,) = program_rows(found, 1, measure=False, units=READABLE)
+    assert row["memory/pack"].endswith(" TiB")
+    assert row["time"].endswith(" days")
+    assert row["disk"].endswith(" TiB")
+    assert " TiB of results" in summary(found, 1)
+
+
+def test_a_run_that_is_larger_than_the_device_is_said(sweep: Sweep) -> None:
+    found = cut(sweep, width=8)
+    alone = cut(sweep, width=1).packs[-1].device_bytes(sweep.record)  # the deeper of two networks
+    assert not list(memory.warnings(found, alone))
+    assert not list(memory.warnings(found, None))
+    (line,) = memory.warnings(found, alone - 1)
+    for part in ("Memory: this machine has", "digits mlp 3x16", "even with one run at a time"):
+        assert part in line
+    done = cut(sweep, [started(pack) for pack in found.packs])
+    assert not list(memory.warnings(done, 1))
+    assert (memory.of_device(Devices("cpu", (0,))) or 0) >= 2**28
+    assert memory.of_device(Devices("tpu", (0,))) is None
 
 
 def test_changed_data_are_refused_and_untouched_packs_do_not_matter(sweep: Sweep) -> None:

@@ -9,7 +9,7 @@ from tfc_jax.estimate import summary
 from tfc_jax.layout import Folder
 from tfc_jax.plan import make_plan
 from tfc_jax.started import started_packs
-from tfc_jax.wording import about, counted, duration
+from tfc_jax.wording import about, counted, duration, size
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,28 @@ def test_one_is_singular(n: int, words: list[str], said: str) -> None:
         (45, "45 s", "about 45 s"),
         (720, "12 min", "about 12 min"),
         (12_240, "3.4 h", "about 3.4 h"),
+        (172_799, "48.0 h", "about 48.0 h"),
+        (6_197_040, "71.7 days", "about 71.7 days"),
     ],
 )
 def test_a_time_is_said_in_one_unit(seconds: float, said: str, roughly: str) -> None:
     assert duration(seconds) == said
     assert about(seconds) == roughly
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "said"),
+    [
+        (0, "0 MiB"),
+        (1000, "under 0.1 MiB"),
+        (1.4 * 2**20, "1.4 MiB"),
+        (12.4 * 2**20, "12 MiB"),
+        (3.4 * 2**30, "3.4 GiB"),
+        (80_121_696.9 * 2**20, "76.4 TiB"),
+    ],
+)
+def test_a_size_is_said_in_a_unit_that_can_be_read(n_bytes: float, said: str) -> None:
+    assert size(n_bytes) == said
 
 
 def test_a_plan_of_one_run_on_one_worker_speaks_of_one(tmp_path: Path) -> None:

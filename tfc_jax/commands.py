@@ -8,7 +8,18 @@ from pathlib import Path
 
 import typer
 
-from tfc_jax import bench, bench_report, choices, devices, effects, estimate, fsck, manifest, space
+from tfc_jax import (
+    bench,
+    bench_report,
+    choices,
+    devices,
+    effects,
+    estimate,
+    fsck,
+    manifest,
+    memory,
+    space,
+)
 from tfc_jax.config import Sweep
 from tfc_jax.console import (
     SOME_FAILED,
@@ -51,7 +62,8 @@ def _show_plan(
     as_json: bool,
 ) -> None:
     n_workers = options.workers or len(found.ids)
-    rows = estimate.program_rows(planned, n_workers, measure=measure)
+    units = estimate.FIXED if as_json else estimate.READABLE
+    rows = estimate.program_rows(planned, n_workers, measure=measure, units=units)
     for note in effects.notes(planned):
         echo(note, err=as_json)
     if as_json:
@@ -60,6 +72,8 @@ def _show_plan(
     print_table(list(rows[0]), [row.values() for row in rows])
     echo(estimate.summary(planned, n_workers))
     echo(space.as_text(planned, folder))
+    for line in memory.warnings(planned, memory.of_device(found)):
+        echo(line)
     if any(pack.steps_done == 0 for pack in planned.unfinished):
         echo(choices.origin(folder, found.platform, options.choice))
     elif options.choice != choices.Choice():

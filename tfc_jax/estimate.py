@@ -1,21 +1,59 @@
 """What a plan costs, for `tfc plan`: memory, arithmetic, time and disk, by formula or measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tfc_jax.pack import Pack, prices
 from tfc_jax.plan import Plan
 from tfc_jax.pricing import SPEEDS
-from tfc_jax.wording import about, counted, duration
+from tfc_jax.wording import about, counted, duration, size
 
 HEADINGS = (
     "program", "what", "runs", "packs", "width", "schedule", "parameters",
     "GFLOP/run", "MiB/pack", "time", "probes", "disk",
 )  # fmt: skip
+MOST_GFLOP = 1e7  # that is shown with all its digits
 
 
-def program_rows(plan: Plan, n_workers: int, *, measure: bool) -> list[dict[str, Any]]:
-    """Returns one row per program, under HEADINGS.
+@dataclass(frozen=True)
+class Units:
+    """How a table shows what is large in one sweep and small in another.
+
+    Attributes:
+      memory: heading of what a pack needs on its device.
+      of_memory, of_time, of_disk: bytes, seconds and bytes as text.
+      of_work: GFLOP as text.
+    """
+
+    memory: str
+    of_memory: Callable[[float], str]
+    of_time: Callable[[float], str]
+    of_disk: Callable[[float], str]
+    of_work: Callable[[float], str]
+
+
+# For programs that read them, the same whatever the size; and for people.
+FIXED = Units(
+    "MiB/pack",
+    lambda n_bytes: f"{n_bytes / 2**20:,.1f}",
+    lambda seconds: duration(seconds, days=False),
+    lambda n_bytes: f"{n_bytes / 2**20:,.1f} MiB",
+    lambda gflop: f"{gflop:,.1f}",
+)
+READABLE = Units(
+    "memory/pack",
+    size,
+    duration,
+    size,
+    lambda gflop: f"{gflop:,.1f}" if gflop < MOST_GFLOP else f"{gflop:.1e}",
+)
+
+
+def program_rows(
+    plan: Plan, n_workers: int, *, measure: bool, units: Units = FIXED
+) -> list[dict[str, Any]]:
+    """Returns one row per program, under HEADINGS, of which that of memory depends on the units.
 
     Args:
       n_workers: devices that train at the same time.
@@ -23,9 +61,10 @@ def program_rows(plan: Plan, n_workers: int, *, measure: bool) -> list[dict[str,
     """
     rows = []
     for program_id, packs in plan.programs.items():
-        row = dict(zip(HEADINGS, _cells(program_id, packs, plan, n_workers), strict=True))
+        cells = _cells(program_id, packs, plan, n_workers, units)
+        row = dict(zip(_headings(units), cells, strict=True))
         if measure:
-            row["measured MiB/pack"] = f"{_measured_bytes(packs[0], plan) / 2**20:,.1f}"
+            row[f"measured {units.memory}"] = units.of_memory(_measured_bytes(packs[0], plan))
         rows.append(row)
     return rows
 
@@ -34,7 +73,6 @@ def summary(plan: Plan, n_workers: int) -> str:
     """Returns what is left to do, in one line."""
     todo = plan.unfinished
     seconds = _seconds(todo, plan, n_workers)
-    size = _disk_bytes(plan.packs, plan)
     failed = sum(p.failed for p in plan.packs)
     before = f", {counted(failed, 'pack')} failed before (tfc retry)" if failed else ""
     return (
@@ -42,7 +80,7 @@ def summary(plan: Plan, n_workers: int) -> str:
         f"{counted(sum(len(p.runs) for p in todo), 'run')} in {counted(len(todo), 'pack')} to train"
         f"{before}; "
         f"{about(seconds)} on {counted(n_workers, f'{plan.platform} worker')}, "
-        f"{size / 2**20:,.0f} MiB of results"
+        f"{size(_disk_bytes(plan.packs, plan))} of results"
     )
 
 
@@ -54,12 +92,16 @@ def _rounds(plan: Plan) -> str:
     return f" (refine: up to round {plan.sweep.round}, {more})"
 
 
-def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> list[str]:
+def _headings(units: Units) -> list[str]:
+    return [units.memory if heading == FIXED.memory else heading for heading in HEADINGS]
+
+
+def _cells(
+    program_id: str, packs: list[Pack], plan: Plan, n_workers: int, units: Units
+) -> list[str]:
     record, steps = plan.sweep.record, plan.sweep.steps
     first = packs[0]
     n_runs = sum(len(pack.runs) for pack in packs)
-    seconds = _seconds(packs, plan, n_workers)
-    size = _disk_bytes(packs, plan)
     flops = sum(prices(lambda pack: pack.flops(record, steps), packs))
     return [
         program_id,
@@ -69,11 +111,11 @@ def _cells(program_id: str, packs: list[Pack], plan: Plan, n_workers: int) -> li
         str(first.width),
         first.schedule,
         f"{first.program.sizes.n_params:,}",
-        f"{flops / n_runs / 1e9:,.1f}",
-        f"{first.device_bytes(record) / 2**20:,.1f}",
-        duration(seconds),
+        units.of_work(flops / n_runs / 1e9),
+        units.of_memory(first.device_bytes(record)),
+        units.of_time(_seconds(packs, plan, n_workers)),
         f"{100 * _probe_share(packs, plan):.0f} %",
-        f"{size / 2**20:,.1f} MiB",
+        units.of_disk(_disk_bytes(packs, plan)),
     ]
 
 

@@ -12,6 +12,7 @@ from tfc_jax.layout import Folder, pack_of
 from tfc_jax.pack import Pack, prices
 from tfc_jax.plan import Plan
 from tfc_jax.store import KEPT_CHECKPOINTS
+from tfc_jax.wording import size
 
 LEAST_SHARE = 0.5  # of the estimate, that is written for sure
 
@@ -63,22 +64,14 @@ def check_fits(plan: Plan, folder: Folder, *, fresh: bool) -> None:
         free += sum(path.stat().st_size for path in folder.root.rglob("*") if path.is_file())
     if need * LEAST_SHARE > free:
         raise InputError(
-            f"{folder.root}: about {in_words(need)} are still to be written, but {in_words(free)} "
+            f"{folder.root}: about {size(need)} are still to be written, but {size(free)} "
             f"are free on this disk. Make room, write elsewhere with --out, record less "
             f"(record.every, record.metrics), or train fewer runs (--limit)."
         )
-
-
-def in_words(n_bytes: float) -> str:
-    """E.g. `12 MiB`, `3.4 GiB`."""
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:,.1f} {unit}"
-    return f"{n_bytes / 2**20:,.0f} MiB"
 
 
 def as_text(plan: Plan, folder: Folder) -> str:
     """What is still to be written, what is free, and whether that may be too little."""
     need, free = left_bytes(plan, folder), free_bytes(folder)
     short = " This may not fit: make room or give another --out." if need > free else ""
-    return f"Disk: {in_words(need)} still to be written, {in_words(free)} free.{short}"
+    return f"Disk: {size(need)} still to be written, {size(free)} free.{short}"
