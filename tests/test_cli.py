@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ def test_a_plan_as_json_is_one_row_per_program(here: Path) -> None:
     rows = json.loads(tfc("plan", path, "--json").stdout)
     assert [row["runs"] for row in rows] == ["2", "2"]
     assert [row["what"] for row in rows] == ["digits mlp 2x16", "digits mlp 3x16"]
+
+
+def test_the_version_is_printed_on_request() -> None:
+    answer = tfc("--version")
+    assert (answer.exit_code, answer.stdout) == (0, f"tfc_jax {metadata.version('tfc_jax')}\n")
+    assert "--version" in tfc("--help").stdout
 
 
 def test_the_printed_sweep_is_valid(here: Path) -> None:

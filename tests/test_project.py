@@ -176,9 +176,10 @@ def test_only_the_benchmark_knows_pytorch() -> None:
         assert "torch" not in {name.partition(".")[0] for name in imports(path)}, path
 
 
-def test_help_imports_no_jax() -> None:
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_import_no_jax(flag: str) -> None:
     shown = (
-        "import sys; sys.argv[1:] = ['--help']\n"
+        f"import sys; sys.argv[1:] = ['{flag}']\n"
         "from tfc_jax.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass"

@@ -60,6 +60,27 @@ data_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Data sets: prep
 app.add_typer(data_app, name="data")
 
 
+@reports_errors
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        echo(f"tfc_jax {version('tfc_jax')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _flags_of_tfc(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What `tfc` takes before a command."""
+
+
 @app.command()
 @reports_errors
 def init() -> None:
