@@ -169,6 +169,32 @@ def test_bad_input_ends_with_2_one_sentence_each_and_no_trace(
     assert sorted(here.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--limit", "0", "'0' came. Allowed: a whole number >= 1."),
+        ("--limit", "two", "'two' came. Allowed: a whole number >= 1."),
+        ("--workers", "2000", "'2000' came. Allowed: a whole number >= 0 and <= 1024."),
+        ("--pack-width", "1.5", "'1.5' came. Allowed: a whole number >= 1 and <= 65536."),
+        ("--max-memory", "nan", "'nan' came. Allowed: a number >= 0.001."),
+        ("--commit-seconds", "-1", "'-1' came. Allowed: a number >= 0 and <= 86400."),
+        ("--compile-minutes", "inf", "'inf' came. Allowed: a number >= 0 and <= 1000000."),
+        ("--executor", "cloud", "'cloud' came. Allowed: local."),
+        (
+            "--schedule",
+            "lockstp",
+            "'lockstp' came. Did you mean 'lockstep'? Allowed: lockstep, mapped.",
+        ),
+    ],
+)
+def test_a_refused_flag_says_what_came_and_what_is_allowed(
+    here: Path, flag: str, value: str, said: str
+) -> None:
+    answer = tfc("run", write_sweep(here), flag, value)
+    assert_refused(answer)
+    assert said in " ".join(answer.stderr.replace("│", " ").split())
+
+
 def test_bad_sweeps_and_readers_need_no_jax(here: Path, finished: Path) -> None:
     (here / "bad.yaml").write_text("name: bad\nbase: {widht: 3}\n")
     commands = [["run", "bad.yaml"], ["run", "--flag"], ["status", str(finished)],

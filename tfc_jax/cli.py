@@ -19,6 +19,7 @@ from tfc_jax.console import (
     reports_errors,
     tell_warnings,
 )
+from tfc_jax.flag_values import number, one_of
 from tfc_jax.flags import (
     AsJson,
     CompileMinutes,
@@ -39,7 +40,6 @@ from tfc_jax.flags import (
     Width,
     Workers,
     compile_minutes_of,
-    finite,
     load_all,
     options_of,
     some_path,
@@ -146,13 +146,15 @@ def run(
     schedule: Scheduled = None,
     max_memory: MaxMemory = None,
     deterministic: Deterministic = False,
-    executor: Annotated[Executor, typer.Option(help="Where workers run.")] = Executor.local,
+    executor: Annotated[
+        Executor,
+        typer.Option(parser=one_of(Executor), metavar="NAME", help="Where workers run: local."),
+    ] = Executor.local,
     commit_seconds: Annotated[
         float,
         typer.Option(
-            min=0,
-            max=86_400,
-            callback=finite,
+            parser=number(0, 86_400),
+            metavar="SECONDS",
             help="How old results may grow before they are committed.",
         ),
     ] = 30.0,
@@ -354,7 +356,9 @@ def bench(
     seconds: Annotated[
         float,
         typer.Option(
-            min=0.1, max=3600, callback=finite, help="Time for each candidate, compilation apart."
+            parser=number(0.1, 3600),
+            metavar="SECONDS",
+            help="Time for each candidate, compilation apart.",
         ),
     ] = 3.0,
     set_: Set = [],  # noqa: B006 - typer copies it

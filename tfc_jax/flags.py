@@ -1,6 +1,5 @@
 """The flags that commands share, and what is made of them."""
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfc_jax.console import refuse
+from tfc_jax.flag_values import MOST, number, one_of, whole
 
 if TYPE_CHECKING:
     from tfc_jax.config import Sweep
@@ -28,14 +28,7 @@ class Executor(StrEnum):
     local = "local"
 
 
-MOST, MOST_WORKERS, MOST_MINUTES = 2**31 - 1, 1024, 10**6
-
-
-def finite(value: float | None) -> float | None:
-    """Refuses NaN, which is neither below nor above any limit."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} came. Allowed: a finite number.")
-    return value
+MOST_WORKERS, MOST_MINUTES = 1024, 10**6
 
 
 def usable(path: Path | None) -> Path | None:
@@ -68,7 +61,9 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Over
 Filter = Annotated[
     str | None, typer.Option("--filter", help='Only runs where this holds: "depth > 5".')
 ]
-Limit = Annotated[int | None, typer.Option(min=1, max=MOST, help="Only the first N runs.")]
+Limit = Annotated[
+    int | None, typer.Option(parser=whole(1), metavar="N", help="Only the first N runs.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -78,26 +73,31 @@ Out = Annotated[
         help="Results folder; default results/<name>.",
     ),
 ]
-Width = Annotated[int | None, typer.Option(min=1, max=65536, help="Lanes of a new pack.")]
-Scheduled = Annotated[Schedule | None, typer.Option(help="Schedule of new packs.")]
+Width = Annotated[
+    int | None,
+    typer.Option(parser=whole(1, 65_536), metavar="N", help="Lanes of a new pack."),
+]
+Scheduled = Annotated[
+    Schedule | None,
+    typer.Option(parser=one_of(Schedule), metavar="NAME", help="Of new packs: lockstep or mapped."),
+]
 MaxMemory = Annotated[
     float | None,
-    typer.Option(
-        min=0.001, max=MOST, callback=finite, metavar="GIB", help="Device memory a pack may need."
-    ),
+    typer.Option(parser=number(0.001, MOST), metavar="GIB", help="Device memory a pack may need."),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=0, max=MOST_WORKERS, help="Processes; default one per device; 0: in this one."
+        parser=whole(0, MOST_WORKERS),
+        metavar="N",
+        help="Processes; default one per device; 0: in this one.",
     ),
 ]
 CompileMinutes = Annotated[
     float | None,
     typer.Option(
-        min=0,
-        max=MOST_MINUTES,
-        callback=finite,
+        parser=number(0, MOST_MINUTES),
+        metavar="MINUTES",
         help="How long a worker process may compile before it counts as hung; default 30; 0: ever.",
     ),
 ]

@@ -167,7 +167,9 @@ def _in_words(schema: dict[str, Any]) -> str:
     signs = [("exclusiveMinimum", ">"), ("minimum", ">="), ("maximum", "<=")]
     # Nobody meets the limit of int32; leaving it out keeps messages short.
     limits = [
-        (sign, schema[name]) for name, sign in signs if schema.get(name, INT32_MAX) != INT32_MAX
+        ("<", 1) if schema[name] == BELOW_ONE else (sign, schema[name])
+        for name, sign in signs
+        if schema.get(name, INT32_MAX) != INT32_MAX
     ]
     number = "a whole number" if schema["type"] == "integer" else "a number"
     return " ".join([number, " and ".join(f"{sign} {limit:.12g}" for sign, limit in limits)])
