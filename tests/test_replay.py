@@ -20,8 +20,8 @@ def test_a_replay_differs_nowhere_until_a_weight_or_a_loss_is_altered(tmp_path: 
     train(make_sweep(tmp_path, grid={}, seeds=2), tmp_path / "out")
     run = open_results(tmp_path / "out").runs.iloc[0]
     folder = Folder(tmp_path / "out")
-    clean = replay(folder, run["run_id"], CPU)
-    assert clean.differing == 0
+    clean = replay(folder, run["run_id"][:6], CPU)
+    assert (clean.differing, clean.run_id) == (0, run["run_id"])
     assert clean.values > 3 * 60 + run["n_params"]
 
     weights = folder.params / f"{run['pack']}.npz"

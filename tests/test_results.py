@@ -140,7 +140,8 @@ def test_numbers_are_float32_and_counts_stay_whole(results: Results) -> None:
         (lambda r: r.layers(config=["dept"]), ["no column 'dept'", "Did you mean 'depth'?"]),
         (lambda r: r.table("layer"), ["no table 'layer'", "Did you mean 'layers'?", "Tables here"]),
         (lambda r: r.params("0" * 12), [f"no run '{'0' * 12}'", "tfc ls"]),
-        (lambda r: r.params(FIRST[:-1]), [f"Did you mean '{FIRST}'?"]),
+        (lambda r: r.params(FIRST[:-1] + "x"), [f"Did you mean '{FIRST}'?"]),
+        (lambda r: r.run(""), ["no run ''"]),
         (lambda r: r.steps("loss <"), ["loss <"]),
     ],
 )
@@ -151,6 +152,17 @@ def test_unknown_names_are_refused_with_the_nearest_one(
         ask(results)
     for part in parts:
         assert part in str(error.value)
+
+
+def test_a_run_is_named_by_the_first_digits_that_no_other_one_has(results: Results) -> None:
+    ids = results.runs["run_id"].tolist()
+    for run_id in ids:
+        assert results.run(run_id[:8])["run_id"] == run_id
+    assert results.params(FIRST[:8]).keys() == results.params(FIRST).keys()
+    results.runs["run_id"] = [f"ab{i:010d}" for i in range(len(ids))]
+    assert results.run("ab0000000001")["run_id"] == "ab0000000001"
+    with pytest.raises(InputError, match=r"6 runs begin with 'ab0': ab0.* and 1 more\. Give"):
+        results.run("ab0")
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

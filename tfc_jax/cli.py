@@ -21,6 +21,7 @@ from tfc_jax.console import (
 )
 from tfc_jax.flag_values import number, one_of
 from tfc_jax.flags import (
+    RUN_ID_HELP,
     AsJson,
     CompileMinutes,
     Deterministic,
@@ -252,7 +253,7 @@ def ls(
 @reports_errors
 def show(
     results: ResultsPath,
-    run_id: Annotated[str | None, typer.Argument(help="12 hex digits.", metavar="RUN_ID")] = None,
+    run_id: Annotated[str | None, typer.Argument(help=RUN_ID_HELP, metavar="RUN_ID")] = None,
     columns: Annotated[
         bool, typer.Option("--columns", help="Every column of every table: unit and meaning.")
     ] = False,
@@ -286,7 +287,7 @@ def replay(results: ResultsPath, run_id: RunId) -> None:
 
     with signals.raised():
         outcome = train_again(Folder(results), run_id, devices.find())
-    echo(outcome.as_text(run_id))
+    echo(outcome.as_text(outcome.run_id))
     if outcome.differing:
         raise typer.Exit(SOME_FAILED)
 

@@ -56,7 +56,10 @@ ResultsPath = Annotated[
     Path,
     typer.Argument(parser=some_path, callback=usable, help="Results folder.", metavar="RESULTS"),
 ]
-RunId = Annotated[str, typer.Argument(help="12 hex digits, see `tfc ls`.", metavar="RUN_ID")]
+RUN_ID_HELP = (
+    "12 hex digits, see `tfc ls`; or the first of them, as long as no two runs share them."
+)
+RunId = Annotated[str, typer.Argument(help=RUN_ID_HELP, metavar="RUN_ID")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
 Filter = Annotated[
     str | None, typer.Option("--filter", help='Only runs where this holds: "depth > 5".')

@@ -37,6 +37,7 @@ class Comparison:
       where: table and column of each difference, at most ten.
       halved: for want of device memory the pack went on with another width in the middle of its
         training, or was replayed with another; bits are promised for one pack width only.
+      run_id: the whole id of the run.
     """
 
     values: int
@@ -44,6 +45,7 @@ class Comparison:
     largest: float
     where: tuple[str, ...]
     halved: bool = False
+    run_id: str = ""
 
     def as_text(self, run_id: str) -> str:
         """One sentence, and where the differences are."""
@@ -59,15 +61,17 @@ class Comparison:
 
 
 def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
-    """Trains `run_id` from step 0, without its neighbours, to its last committed step.
+    """Trains a run from step 0, without its neighbours, to its last committed step.
 
     Args:
+      run_id: its id, or the beginning of it that no other run shares.
       found: devices of this machine; for equal bits of the kind that trained the run.
     Raises:
       InputError: no such run, nothing committed yet, or the run cannot be trained here.
     """
     with reading(folder.root):
         sweep = launched_sweep(folder)
+        run_id = str(Results(folder).run(run_id)["run_id"])
         pack = _pack_of(folder, run_id)
         was_halved = _was_halved(folder, pack)
     run = next(r for r in pack.runs if r.run_id == run_id)
@@ -89,11 +93,10 @@ def replay(folder: Folder, run_id: str, found: Devices) -> Comparison:
         tables = list(result_columns(sweep.record))
         with reading(folder.root):
             outcome = _compare(Results(folder), Results(again), run_id, tables)
-        return replace(outcome, halved=was_halved)
+        return replace(outcome, halved=was_halved, run_id=run_id)
 
 
 def _pack_of(folder: Folder, run_id: str) -> StartedPack:
-    Results(folder).run(run_id)  # raises for an unknown run
     pack = next(p for p in started_packs(folder) if run_id in {r.run_id for r in p.runs})
     if pack.steps_done == 0:
         raise InputError(f"{run_id}: no step of it is committed yet. Finish it with `tfc run`.")

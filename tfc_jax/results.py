@@ -24,6 +24,7 @@ from tfc_jax.stored_columns import check_columns, double_run
 from tfc_jax.untrusted import DamagedFile, reading
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+SHOWN = 5  # runs of which a message says the ids
 ROW_KEYS = tuple(dict.fromkeys(c.name for keys in KEY_COLUMNS.values() for c in keys))
 
 
@@ -115,6 +116,8 @@ class Results:
     def params(self, run_id: str) -> dict[str, np.ndarray]:
         """Returns the final weights of a finished run by name, e.g. `layers/0/kernel` (in, out).
 
+        Args:
+          run_id: as `run` takes it.
         Raises:
           InputError: no such run, it has not finished, or its weights cannot be read.
         """
@@ -176,7 +179,7 @@ class Results:
         return Rows(self.runs["run_id"].tolist(), wanted_R, columns, conditions, of_runs)
 
     def arrow(self, table: str, run_id: str) -> pa.Table:
-        """Returns the rows of one run, in step order, as stored: null is not NaN here."""
+        """Returns the rows of the run of this id, in step order, as stored: null is not NaN."""
         wanted_R = (self.runs["run_id"] == run_id).to_numpy(dtype=bool)
         rows = Rows(self.runs["run_id"].tolist(), wanted_R, self._columns(table))
         mine = rows.read(self._parts(table, wanted_R))
@@ -222,16 +225,29 @@ class Results:
     def run(self, run_id: str) -> pd.Series:
         """Returns the row of one run.
 
+        Args:
+          run_id: the id, or the beginning of it that no other run shares.
         Raises:
-          InputError: no such run.
+          InputError: no such run, or several.
         """
-        rows = self.runs[self.runs["run_id"] == run_id]
+        ids = self.runs["run_id"]
+        rows = self.runs[ids == run_id]
+        if rows.empty and run_id:
+            rows = self.runs[ids.str.startswith(run_id)]
         if rows.empty:
-            hint = nearest(run_id, self.runs["run_id"])
+            hint = nearest(run_id, ids)
             raise InputError(
                 f"{self.path}: no run '{run_id}'.{hint} `tfc ls {self.path}` lists them."
             )
+        if len(rows) > 1:
+            raise InputError(f"{self.path}: {_several(run_id, rows['run_id'].tolist())}")
         return rows.iloc[0]
+
+
+def _several(start: str, ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
+    shown = ", ".join(ids[:SHOWN])
+    return f"{len(ids):,} runs begin with '{start}': {shown}{more}. Give more digits."
 
 
 def stored_analysis(folder: Folder) -> pd.DataFrame | None:
