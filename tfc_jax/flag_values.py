@@ -12,7 +12,7 @@ import typer
 
 from tfc_jax.errors import nearest, quoted
 
-MOST = 2**31 - 1  # is met by nobody, and left out of messages
+MOST = 2**31 - 1  # is met by hardly anybody, and left out of messages to all others
 
 _Named = TypeVar("_Named", bound=StrEnum)
 
@@ -26,7 +26,7 @@ def whole(least: int, most: int = MOST) -> Callable[[object], int]:
         except ValueError:
             value = least - 1
         if not least <= value <= most:
-            raise _refusal(text, f"a whole number {_limits(least, most)}")
+            raise _refusal(text, f"a whole number {_limits(value, least, most)}")
         return value
 
     return read
@@ -41,7 +41,7 @@ def number(least: float, most: float) -> Callable[[object], float]:
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise _refusal(text, f"a number {_limits(least, most)}")
+            raise _refusal(text, f"a number {_limits(value, least, most)}")
         return value
 
     return read
@@ -59,8 +59,9 @@ def one_of(names: type[_Named]) -> Callable[[object], _Named]:
     return read
 
 
-def _limits(least: float, most: float) -> str:
-    return f">= {least:g}" + (f" and <= {most:.12g}" if most < MOST else "")
+def _limits(value: float, least: float, most: float) -> str:
+    is_met = most < MOST or value > most
+    return f">= {least:g}" + (f" and <= {most:.12g}" if is_met else "")
 
 
 def _refusal(text: object, allowed: str, hint: str = "") -> typer.BadParameter:
