@@ -121,6 +121,14 @@ def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) ->
     folder_tables.clear_traces(folder, settled)
     folder_tables.create(folder, planned.sweep.record)
     _store_choice(folder, found.platform, options)
+    if former := manifest.former_name(folder, planned.sweep):
+        logger.warning(
+            "%s: the results here had the name %s, and have %s from now on. To keep the two sweeps "
+            "apart, give another --out.",
+            folder.root,
+            former,
+            planned.sweep.name,
+        )
     flags = _flags(options)
     manifest.write(folder, planned.sweep, found, flags, trains=bool(unfinished))
 

@@ -114,6 +114,13 @@ def read(folder: Folder) -> dict[str, Any] | None:
     return content
 
 
+def former_name(folder: Folder, sweep: Sweep) -> str | None:
+    """Returns the name that results have, if a launch of this sweep would give them another one."""
+    content = read(folder)
+    name = content.get("name", sweep.name) if content else sweep.name
+    return None if name == sweep.name else str(name)
+
+
 def launched_sweep(folder: Folder) -> Sweep:
     """Returns the sweep that was launched last, with its overrides.
 

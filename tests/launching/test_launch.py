@@ -96,6 +96,16 @@ def test_a_launch_that_trains_nothing_still_stores_what_was_asked_for(
     assert read_status(Folder(out)).counts["done"] == 3
 
 
+def test_results_that_get_another_name_are_said_once(
+    out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("small", "other", "other"):
+        assert train(make_sweep(tmp_path, name=name), out) == DONE
+    (line,) = caplog.messages
+    assert f"{out}: the results here had the name small, and have other from now on." in line
+    assert launched_sweep(Folder(out)).name == "other"
+
+
 @pytest.mark.parametrize(
     ("sections", "n_new"),
     [
