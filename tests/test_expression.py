@@ -214,8 +214,12 @@ def test_arrays_over_axes_broadcast() -> None:
 
 
 REFUSED = [
-    ("dept > 3", "unknown name 'dept'. Did you mean 'depth'? Names: activation, bias, depth"),
-    ("activation == relu", 'Text needs quotes: "relu".'),
+    (
+        "dept > 3",
+        "unknown name 'dept'. Did you mean 'depth'? Text needs quotes: \"dept\". "
+        "Names: activation, bias, depth",
+    ),
+    ("activation == relu", "unknown name 'relu'. Text needs quotes: \"relu\". Names: "),
     ("depth = 3", "not an expression at column 7. Write == to compare."),
     ("depth > 3 && bias", "Write and, or, not."),
     ("depth >", "not an expression"),

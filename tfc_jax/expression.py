@@ -136,7 +136,7 @@ class _Reader:
         used = _names(tree)
         unknown = [
             f"in {_quoted(self.text)}: unknown name '{name}'.{nearest(name, self.names)}"
-            f' Names: {", ".join(sorted(self.names))}. Text needs quotes: "{name}".'
+            f' Text needs quotes: "{name}". Names: {", ".join(sorted(self.names))}.'
             for name in sorted(used)
             if name not in self.names
         ]
