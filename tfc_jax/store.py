@@ -39,6 +39,7 @@ from tfc_jax.parts import (
 from tfc_jax.record import Record
 from tfc_jax.schema import arrow_schema, result_columns, run_columns
 from tfc_jax.stage import Fenced, Stage
+from tfc_jax.successor import succeeding
 from tfc_jax.tables import group_tables, write_parquet
 from tfc_jax.task import Task
 
@@ -186,10 +187,12 @@ class PackStore:
         table = pa.Table.from_arrays(
             [pa.array(_per_run(outcome.get(f.name), n), f.type) for f in schema], schema=schema
         )
+        place = self.folder.runs / f"{self.pack}.parquet"
         with self._stage.new_file(ROWS) as file:
             # Few rows of many columns: compressed, they take twice as long to read.
-            write_parquet(table, file, compression="none")
-        self._stage.move_out(ROWS, self.folder.runs / f"{self.pack}.parquet")
+            former = place.read_bytes() if place.exists() else b""
+            file.write(succeeding(former, table, compression="none"))
+        self._stage.move_out(ROWS, place)
 
     def write_failed(self, checkpoint: Checkpoint | None) -> None:
         """Says in the runs table that the pack could not be trained beyond its last commit."""

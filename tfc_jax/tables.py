@@ -1,7 +1,8 @@
 """Chunks of arrays -> Arrow tables -> Parquet files."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,10 +54,19 @@ def group_tables(
 
 def write_parquet(table: pa.Table, where: Path | IO[bytes], compression: str = "zstd") -> None:
     """Writes one file: floats split by byte, page checksums on, statistics of keys."""
-    options = parquet_options(table.schema) | {"compression": compression}
-    with pq.ParquetWriter(where, table.schema, **options) as writer:
+    with parquet_writer(where, table.schema, compression) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
-        writer.add_key_value_metadata(table.schema.metadata or {})
+
+
+@contextmanager
+def parquet_writer(
+    where: Path | IO[bytes] | pa.NativeFile, schema: pa.Schema, compression: str
+) -> Iterator[pq.ParquetWriter]:
+    """Gives a writer of one file; its footer is written when the context ends."""
+    options = parquet_options(schema) | {"compression": compression}
+    with pq.ParquetWriter(where, schema, **options) as writer:
+        yield writer
+        writer.add_key_value_metadata(schema.metadata or {})
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:

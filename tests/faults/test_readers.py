@@ -56,9 +56,6 @@ def by_duckdb(out: Path, table: str) -> pd.DataFrame:
 
 
 def by_polars(out: Path, table: str) -> pd.DataFrame:
-    """As the README says: a file of `runs` is replaced, and may be opened only once."""
-    if table == "runs":
-        return pl.read_parquet(out / table, use_pyarrow=True).to_pandas()
     return pl.scan_parquet(out / table / "*.parquet").collect().to_pandas()
 
 
