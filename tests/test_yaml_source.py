@@ -112,6 +112,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> Non
         ("a: !!binary aGk=", 1, "is not read"),
         ("a: !!set {b}", 1, "is not read"),
         ("a: !!int b", 1, "'b' is not a int of YAML"),
+        ("a: !!int ''", 1, "'' is not a int of YAML"),
         ("a: !!bool b", 1, "'b' is not a bool of YAML"),
         ("a: " + "9" * 5000, 1, "is not a int of YAML"),
         ("a: &x [1, *x]", 1, "an alias inside the value"),

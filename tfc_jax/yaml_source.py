@@ -229,7 +229,7 @@ class _Converter:
     def _scalar(self, node: ScalarNode, construct: Callable[[Any], Any]) -> Any:
         try:
             value = construct(node)
-        except (ValueError, KeyError):
+        except (ValueError, LookupError):  # `!!int ''` too
             kind = str(node.tag).rpartition(":")[2]
             raise ValueError(f"{quoted(node.value)} is not a {kind} of YAML") from None
         if isinstance(value, str) and not _is_encodable(value):
