@@ -22,7 +22,8 @@ from tfc_jax.layout import Folder
 from tfc_jax.options import Options
 
 QUICKSTART = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
-TRIAL_STEPS = 2000  # from the second launch on, nothing compiles
+# From the second launch on, nothing compiles: two of different length tell what a step takes.
+FEW_STEPS, MORE_STEPS = 2000, 20_000
 
 
 @dataclass
@@ -43,10 +44,12 @@ class Pack:
 def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="tfc_bench.") as folder:
-        _, compiling = _train(Path(folder) / "first", TRIAL_STEPS, options.workers)
-        _, seconds = _train(Path(folder) / "second", TRIAL_STEPS, options.workers)
-        steps = max(round(TRIAL_STEPS * 60 * options.minutes / seconds), TRIAL_STEPS)
-        print(f"{TRIAL_STEPS} steps: {compiling:.1f} s, then {seconds:.1f} s; now {steps} steps")
+        _train(Path(folder) / "compiles", FEW_STEPS, options.workers)
+        _, few = _train(Path(folder) / "few", FEW_STEPS, options.workers)
+        _, more = _train(Path(folder) / "more", MORE_STEPS, options.workers)
+        step_s = (more - few) / (MORE_STEPS - FEW_STEPS)
+        steps = MORE_STEPS + max(round((60 * options.minutes - more) / step_s), 0)
+        print(f"{FEW_STEPS} steps: {few:.1f} s, {MORE_STEPS}: {more:.1f} s; now {steps}")
         packs, seconds = _train(Path(folder) / "long", steps, options.workers)
     for name, pack in packs.items():
         print(f"{name}  {pack}")
