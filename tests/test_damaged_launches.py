@@ -1,7 +1,7 @@
 """A launch adds nothing to damaged results; what `tfc fsck` says to do about damage mends it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,49 @@ def test_a_bit_that_flipped_in_a_pack_that_is_done_is_noticed_by_every_launch(
         with pytest.raises(InputError, match="damaged, so nothing is added") as refused:
             train(asked, folder.root)
         assert str(flipped) in str(refused.value)
+
+
+@pytest.mark.parametrize("width", [4, 2])
+def test_a_launch_that_cuts_runs_anew_doubles_no_rows(
+    folder: Folder, sweep: Sweep, width: int
+) -> None:
+    """What is known of how they were cut is gone, with the rows of their packs."""
+    for rows in filter(pack_of, list(folder.runs.iterdir())):
+        rows.unlink()
+    before = sorted(path for path in folder.root.rglob("*") if path != folder.lock)
+    with pytest.raises(InputError, match=r"neither in the runs table nor planned.*may come to st"):
+        train(sweep, folder.root, width=width)
+    assert sorted(path for path in folder.root.rglob("*") if path != folder.lock) == before
+    assert train(sweep, folder.root) == {"done": 6}  # cut as before
+    assert damage(folder) == []
+
+
+def test_another_sweep_adds_nothing_to_results_that_fresh_has_half_deleted(
+    folder: Folder, sweep: Sweep, tmp_path: Path
+) -> None:
+    for gone in (folder.runs, folder.checkpoints):
+        shutil.rmtree(gone)
+    other = make_sweep(tmp_path, record=RECORD, base={"batch_size": 16})
+    with pytest.raises(InputError, match="neither in the runs table nor planned"):
+        train(other, folder.root)
+    assert train(other, folder.root, fresh=True) == {"done": 6}
+
+
+def test_many_damaged_packs_cost_one_look_at_the_folder(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rows in filter(pack_of, folder.runs.iterdir()):
+        garble(rows)
+    looks, look = [], Path.glob
+
+    def counted(path: Path, pattern: str) -> Iterator[Path]:
+        looks.append(path)
+        return look(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    assert len(damage(folder)) == 2
+    # At first, then whether commits came meanwhile, then for those that were set aside.
+    assert looks.count(folder.checkpoints) == 3
 
 
 def test_rows_that_promise_too_much_are_noticed_by_a_launch(folder: Folder, sweep: Sweep) -> None:

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import BARE, content, make_sweep, train
-from tfc_jax import files, folder_tables, fsck, refusal
+from tfc_jax import files, fsck, refusal
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
-from tfc_jax.layout import Folder
+from tfc_jax.layout import EMPTY_PART, Folder
 from tfc_jax.stage import Stage
 from tfc_jax.tables import write_parquet
 
@@ -135,7 +135,7 @@ def test_a_stray_file_that_readers_would_read_is_found(folder: Folder) -> None:
 
 
 def test_rows_of_the_runs_table_that_promise_too_much_are_found(folder: Folder) -> None:
-    path = next(p for p in sorted(folder.runs.iterdir()) if p.name != folder_tables.EMPTY_PART)
+    path = next(p for p in sorted(folder.runs.iterdir()) if p.name != EMPTY_PART)
     rows = pq.ParquetFile(path).read()
     place = rows.column_names.index("steps_done")
     more = pa.array([99] * len(rows), pa.int64())

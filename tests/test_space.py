@@ -118,3 +118,17 @@ def test_what_stands_on_the_disk_in_the_end_is_what_was_estimated(
     written = sum(path.stat().st_size for path in files)
     assert space.LEAST_SHARE < written / space.left_bytes(planned, NOWHERE) < 1.5
     assert estimate.HEADINGS[-1] == "disk"
+
+
+def test_what_fresh_does_not_delete_makes_no_room(
+    tmp_path: Path, plan: Plan, set_free: SetFree
+) -> None:
+    folder, set_to = Folder(tmp_path / "out"), space.left_bytes(plan, NOWHERE) * 0.4
+    set_free(set_to)
+    for name in ("notes.bin", "params/notes.bin"):
+        (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.root / name).write_bytes(bytes(10**7))
+    with pytest.raises(InputError, match="still to be written"):
+        space.check_fits(plan, folder, fresh=True)
+    (folder.params / "0123456789ab.npz").write_bytes(bytes(10**7))
+    space.check_fits(plan, folder, fresh=True)

@@ -155,6 +155,27 @@ def test_two_checkpoints_are_kept(committed_thrice: Folder) -> None:
     assert names == [f"{PACK}-000000040.npz", f"{PACK}-000000030.npz"]
 
 
+def test_a_writer_looks_for_checkpoints_once_however_often_it_commits(
+    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among 60,000 packs a look takes as long as a commit."""
+    looks, look = [], Folder.checkpoints_of
+
+    def counted(folder: Folder, pack: str) -> list[Path]:
+        looks.append(pack)
+        return look(folder, pack)
+
+    monkeypatch.setattr(Folder, "checkpoints_of", counted)
+    train = make_store(committed_thrice)
+    train.recover()
+    for start, status in ((30, "running"), (40, "running"), (50, "done")):
+        train.add(make_chunk(start, start + 10))
+        train.commit(make_state(start + 10), 1.0, status)
+    assert looks == [PACK]
+    names = [path.name for path in look(committed_thrice, PACK)]
+    assert names == [f"{PACK}-000000060.npz", f"{PACK}-000000050.npz"]
+
+
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-40], lambda raw: raw[:-1] + b"?"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     tmp_path: Path,

@@ -63,6 +63,28 @@ def test_a_file_that_is_replaced_otherwise_has_no_pages_for_the_former_footer() 
         pages_by(first(rows(0)), first(longer.select(["more", "loss", "step"])))
 
 
+def odd(name: str) -> bytes:
+    whole = first(rows(0))
+    return {
+        "nothing": b"",
+        "no Parquet": b"PAR1 something else PAR1",
+        "cut": whole[: len(whole) // 2],
+        "no rows": empty(),
+        "much larger": whole + bytes(10**6) + whole,
+    }[name]
+
+
+def empty() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(rows(0).schema.empty_table(), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["nothing", "no Parquet", "cut", "no rows", "much larger"])
+def test_of_a_former_file_that_nobody_writes_here_nothing_is_kept(name: str) -> None:
+    assert succeeding(odd(name), rows(1), "none") == first(rows(1))
+
+
 def test_other_readers_find_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(succeeding(succeeding(first(rows(0)), rows(1), "none"), rows(2), "none"))

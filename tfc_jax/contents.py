@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfc_jax.errors import InputError
-from tfc_jax.layout import Folder
+from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.schema import KEY_COLUMNS
 
 _LEVELS = 2  # nothing deeper is ever read
@@ -19,6 +19,8 @@ _FILES = {"workers.log", "report.html"} | {
         *(_HERE.gathered, _HERE.analysis),
     )
 }
+_TOP = _FOLDERS - {_HERE.staging.name} | _FILES
+_INSIDE = {EMPTY_PART, _HERE.cells.name, _HERE.staging.name}
 _HALF_WRITTEN = re.compile(rf"\.(?:{'|'.join(map(re.escape, _FILES))})\.\d+")  # when it was killed
 _KINDS_OF_FILES = (".parquet", ".npz")
 LINK = "is a link, which may lead out of the results"
@@ -29,7 +31,17 @@ NO_FILE, NO_FOLDER = "is no file", "is no folder"
 
 def is_ours(name: str) -> bool:
     """Whether launches, or commands about their results, give this name to what they write."""
-    return name in _FOLDERS | _FILES or bool(_HALF_WRITTEN.fullmatch(name))
+    return name in _TOP or is_half_written(name)
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a launch that is killed can leave this beside the file that it was writing."""
+    return bool(_HALF_WRITTEN.fullmatch(name))
+
+
+def is_ours_inside(name: str) -> bool:
+    """Whether launches give this name to what they write into their folders."""
+    return name in _INSIDE or pack_of(Path(name)) is not None
 
 
 def check_no_others(root: Path) -> None:
@@ -38,9 +50,9 @@ def check_no_others(root: Path) -> None:
     Raises:
       InputError: it does.
     """
-    if _has_manifest(root):
+    if _has_manifest(root) or any(map(pack_of, Folder(root).runs.glob("*.parquet"))):
         return
-    others = sorted(entry.name for entry in _entries(root) if not is_ours(entry.name))
+    others = sorted(_others(root))
     if others:
         more = ", ..." if len(others) > MOST_NAMED else ""
         raise InputError(
@@ -76,6 +88,15 @@ def misplaced(root: Path) -> Iterator[tuple[Path, str]]:
     for entry in _entries(root):
         if has_results or is_ours(entry.name):
             yield from _misplaced_in(entry, _LEVELS)
+
+
+def _others(root: Path) -> Iterator[str]:
+    for entry in _entries(root):
+        if not is_ours(entry.name):
+            yield entry.name
+        else:
+            inside = _entries(Path(entry))
+            yield from (f"{entry.name}/{e.name}" for e in inside if not is_ours_inside(e.name))
 
 
 def _has_manifest(root: Path) -> bool:

@@ -117,4 +117,5 @@ def check_parquet(path: Path, rows: int | None = None) -> Iterator[Finding]:
 
 
 def line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The first line of what a library says, without its full stop."""
+    return str(error).splitlines()[0].removesuffix(".") if str(error) else type(error).__name__

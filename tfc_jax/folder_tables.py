@@ -12,16 +12,14 @@ from contextlib import suppress
 import pyarrow as pa
 
 from tfc_jax import files
-from tfc_jax.layout import Folder, pack_of
+from tfc_jax.contents import is_half_written
+from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import arrow_schema, result_columns, run_columns
 from tfc_jax.tables import write_parquet
 
 logger = logging.getLogger(__name__)
-
-# Gives readers the columns while a table has no row yet.
-EMPTY_PART = "empty.parquet"
 
 
 def create(folder: Folder, record: Record) -> None:
@@ -42,8 +40,9 @@ def clear_traces(folder: Folder, settled: Container[str]) -> None:
     for stage in folder.staging.glob("*.*.*"):
         if pack_of(stage) in settled:
             shutil.rmtree(stage)
-    for beside in folder.root.glob(".*.json.*"):
-        files.remove(beside)
+    for beside in folder.root.iterdir():
+        if is_half_written(beside.name):
+            files.remove(beside)
 
 
 def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from tfc_jax import choices, contents, manifest
 from tfc_jax.damage import UNREADABLE, Finding, check_parquet, line
 from tfc_jax.errors import InputError
-from tfc_jax.folder_tables import EMPTY_PART
-from tfc_jax.layout import Folder, pack_of
+from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.pack_damage import check_packs
 from tfc_jax.results import stored_analysis
 from tfc_jax.runs_table import RunsTable
@@ -101,7 +100,7 @@ def check(folder: Folder) -> Report:
     packs = stored.packs
     of_packs = check_packs(folder, packs, stored)
     found = [*_check_whole(folder), *chain.from_iterable(of_packs.values())]
-    if not any(one.path in (folder.analysis, *folder.runs.glob("*")) for one in found):
+    if not any(one.path == folder.analysis or one.path.parent == folder.runs for one in found):
         found += _check_reading(folder.runs, lambda: list(started_packs(folder)))
     everything = [path for path in folder.root.rglob("*") if path.is_file()]
     return Report(

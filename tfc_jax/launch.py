@@ -1,5 +1,6 @@
 """Sweep -> results: plans what is missing, starts an executor, keeps the log."""
 
+import errno
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ import pyarrow as pa
 from tfc_jax import choices, files, folder_tables, manifest, plan, rounds, space
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
-from tfc_jax.contents import check_contents, check_no_others, is_ours
+from tfc_jax.contents import check_contents, check_no_others, is_ours, is_ours_inside
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import EventLog, OnEvent
@@ -292,15 +293,31 @@ def _clear(folder: Folder) -> None:
     for path in filter(Path.exists, (folder.runs, folder.gathered, folder.checkpoints)):
         _delete(path)
         files.sync_folder(folder.root)
-    for path in sorted(_contents(folder), key=lambda path: path == folder.manifest):
-        _delete(path)
+    for path in _contents(folder):
+        if path != folder.manifest:
+            _delete(path)
+    files.sync_folder(folder.root)
+    if folder.manifest.exists():
+        _delete(folder.manifest)
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
+    """Deletes a file or a folder; of a folder that holds something else too, what is ours."""
+    if not path.is_dir():
         path.unlink()
+        return
+    for inner in path.iterdir():
+        if not is_ours_inside(inner.name):
+            continue
+        if inner.is_dir():
+            shutil.rmtree(inner)
+        else:
+            inner.unlink()
+    try:
+        path.rmdir()
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def _contents(folder: Folder) -> list[Path]:

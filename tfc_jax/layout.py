@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tfc_jax.errors import InputError
 
+# Gives readers the columns while a table has no row yet.
+EMPTY_PART = "empty.parquet"
 _PACK = re.compile(r"[0-9a-f]{12}")
 _OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
 _PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet$")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from tfc_jax.damage import UNREADABLE, Finding, check_parquet, check_parts, line
 from tfc_jax.layout import Folder
 from tfc_jax.parts import final_weights
 from tfc_jax.runs_table import rows_in
-from tfc_jax.schema import RESULT_TABLES
 from tfc_jax.stored_columns import double_run, wrong_value
 from tfc_jax.stored_files import StoredFiles
 
@@ -30,24 +30,30 @@ ROWS_REMEDY = f"Delete it: `tfc run` writes it again {FROM_CHECKPOINT}."
 def check_packs(
     folder: Folder, packs: Sequence[str], stored: StoredFiles
 ) -> dict[str, list[Finding]]:
-    """Checks packs side by side; returns what was found, by pack."""
-    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-        checked = pool.map(lambda pack: _check_pack(folder, pack, stored), packs)
-        return dict(zip(packs, checked, strict=True))
+    """Checks packs side by side, again those that were committed to meanwhile.
+
+    Returns:
+      what was found, by pack.
+    """
+    found: dict[str, list[Finding]] = {}
+    while packs:
+        with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+            checked = pool.map(partial(_check_pack, folder, stored), packs)
+            found |= zip(packs, checked, strict=True)
+        before, suspicious = stored, [pack for pack in packs if found[pack]]
+        if suspicious:
+            stored = StoredFiles.of(folder)
+        packs = [p for p in suspicious if stored.checkpoints.get(p) != before.checkpoints.get(p)]
+    return found
 
 
-def _check_pack(folder: Folder, pack: str, stored: StoredFiles) -> list[Finding]:
-    """Checks a pack; again if it was committed to meanwhile."""
-    before, parts = stored.checkpoints.get(pack, ()), stored.parts.get(pack, ())
-    while True:
-        found, checkpoint = newest(before, pack)
-        found += _check_data(folder, pack, checkpoint, parts)
-        found += _check_rows(folder, pack, _steps(folder, pack, before, checkpoint, parts))
-        found += _check_weights(folder, pack, checkpoint)
-        if not found or (now := folder.checkpoints_of(pack)) == list(before):
-            return found
-        before = now
-        parts = [part for table in RESULT_TABLES for part in folder.parts_of(table, pack)]
+def _check_pack(folder: Folder, stored: StoredFiles, pack: str) -> list[Finding]:
+    paths, parts = stored.checkpoints.get(pack, ()), stored.parts.get(pack, ())
+    found, checkpoint = newest(paths, pack)
+    found += _check_data(folder, pack, checkpoint, parts)
+    found += _check_rows(folder, pack, _steps(folder, pack, paths, checkpoint, parts))
+    found += _check_weights(folder, pack, checkpoint)
+    return found
 
 
 def _check_data(

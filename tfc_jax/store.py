@@ -46,6 +46,7 @@ from tfc_jax.task import Task
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
+LARGEST_ROWS = 2**28  # bytes; a pack has at most 65,536 lanes of 100 columns
 # Names in the folder of a pack's writer, besides those of parts.
 CHECKPOINT, OLD_CHECKPOINT = "checkpoint.npz", "checkpoint-old.npz"
 DAMAGED_CHECKPOINT = "checkpoint-damaged.npz"
@@ -84,6 +85,7 @@ class PackStore:
     _first_probe: dict[str, np.ndarray] | None = None
     _final: dict[str, np.ndarray] = field(default_factory=dict)
     _parts: dict[str, Part] = field(default_factory=dict)  # all that are committed
+    _checkpoints: list[Path] = field(default_factory=list)  # newest last
     _first_bad_step: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,7 +155,8 @@ class PackStore:
             saved = Checkpoint(stop, state, self._parts, self._final, wall_s, self._stage.epoch)
             checkpoints.save(file, saved)
         self._stage.sync()
-        self._stage.move_out(CHECKPOINT, self.folder.checkpoint(self.pack, stop))
+        self._checkpoints.append(self.folder.checkpoint(self.pack, stop))
+        self._stage.move_out(CHECKPOINT, self._checkpoints[-1])
         self._done = stop
         self._publish(parts)
         self._sync_tables(parts)
@@ -162,8 +165,8 @@ class PackStore:
             self.write_params(state)
         self.write_runs(status, stop, wall_s)
         self._chunks, self._first_probe, self.pending_bytes = [], None, 0
-        for old in self.folder.checkpoints_of(self.pack)[KEPT_CHECKPOINTS:]:
-            self._stage.take_in(old, OLD_CHECKPOINT)
+        while len(self._checkpoints) > KEPT_CHECKPOINTS:
+            self._stage.take_in(self._checkpoints.pop(0), OLD_CHECKPOINT)
         for name in (OLD_CHECKPOINT, *map(staged_name, parts)):
             self._stage.drop(name)
 
@@ -190,8 +193,7 @@ class PackStore:
         place = self.folder.runs / f"{self.pack}.parquet"
         with self._stage.new_file(ROWS) as file:
             # Few rows of many columns: compressed, they take twice as long to read.
-            former = place.read_bytes() if place.exists() else b""
-            file.write(succeeding(former, table, compression="none"))
+            file.write(succeeding(_content(place), table, compression="none"))
         self._stage.move_out(ROWS, place)
 
     def write_failed(self, checkpoint: Checkpoint | None) -> None:
@@ -289,7 +291,8 @@ class PackStore:
 
     def newest_good_checkpoint(self) -> Checkpoint | None:
         """Reads where to go on from; sets damaged checkpoints aside."""
-        for path in self.folder.checkpoints_of(self.pack):
+        found = self.folder.checkpoints_of(self.pack)
+        for number, path in enumerate(found):
             try:
                 checkpoint = checkpoints.load(path)
                 check_names(checkpoint, self.pack, path)
@@ -300,6 +303,7 @@ class PackStore:
                 logger.warning(notice)
                 self.notices.append(notice)
             else:
+                self._checkpoints = found[number:][::-1]
                 return checkpoint
         return None
 
@@ -330,6 +334,13 @@ def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:
         return {}
     columns = pq.read_table(rows, partitioning=None).to_pydict()
     return {name: values for name, values in columns.items() if name not in KEYS}
+
+
+def _content(file: Path) -> bytes:
+    """Returns what is in a file; nothing if there is none, or if it is larger than any of ours."""
+    if not file.exists() or file.stat().st_size > LARGEST_ROWS:
+        return b""
+    return file.read_bytes()
 
 
 def _per_run(value: Any, n: int) -> Sequence[Any]:

@@ -17,12 +17,13 @@ class StoredFiles:
     Attributes:
       checkpoints: newest first.
       parts: data files of all tables but `runs`, in order.
-      others: packs of which there are rows or weights.
+      rows, weights: packs of which there are rows of the runs table, or final weights.
     """
 
     checkpoints: Mapping[str, Sequence[Path]]
     parts: Mapping[str, Sequence[Path]]
-    others: frozenset[str]
+    rows: frozenset[str]
+    weights: frozenset[str]
 
     @classmethod
     def of(cls, folder: Folder) -> "StoredFiles":
@@ -30,12 +31,13 @@ class StoredFiles:
         return cls(
             _by_pack(sorted(folder.checkpoints.glob("*.npz"), reverse=True)),
             _by_pack(sorted(filter(steps_of, tables))),
-            frozenset(_by_pack([*folder.runs.glob("*.*"), *folder.params.glob("*.*")])),
+            frozenset(_by_pack(folder.runs.glob("*.*"))),
+            frozenset(_by_pack(folder.params.glob("*.*"))),
         )
 
     @property
     def packs(self) -> list[str]:
-        return sorted({*self.checkpoints, *self.parts, *self.others})
+        return sorted({*self.checkpoints, *self.parts, *self.rows, *self.weights})
 
     def of_packs(self, packs: Iterable[str]) -> Iterator[Path]:
         """Yields the checkpoints and data files of packs."""

@@ -1,5 +1,6 @@
 """What a launch refuses, and that it has changed nothing then; --fresh among it."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pytest
 
 from tests.sweeps import make_sweep, read_rows, train
-from tfc_jax import devices
+from tfc_jax import devices, launch
+from tfc_jax import files as disk
 from tfc_jax.config import Sweep
 from tfc_jax.contents import is_ours
 from tfc_jax.errors import InputError
+from tfc_jax.layout import Folder
 
 DONE = Counter(done=6)
 
@@ -67,13 +70,15 @@ def test_fresh_deletes_nothing_before_bad_input_is_refused(out: Path, tmp_path: 
 
 
 def test_fresh_deletes_nothing_that_is_not_ours(out: Path, sweep: Sweep) -> None:
-    notes = [out / "notes.txt", out / "paper" / "draft.tex", out / ".runs.parquet.bak"]
-    notes[1].parent.mkdir()
+    names = ("notes.txt", "paper/draft.tex", ".notes.json.bak", "params/notes.txt", "runs/a/b")
+    notes = [out / name for name in names]
     for path in notes:
+        path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     (out / "report.html").touch()
     assert train(sweep, out, fresh=True) == DONE
-    assert [path.read_text() for path in notes] == ["mine"] * 3
+    assert [path.read_text() for path in notes] == ["mine"] * len(notes)
+    assert len(read_rows(out / "steps")) == 6 * 60
     assert not (out / "report.html").exists()
 
 
@@ -81,11 +86,55 @@ def test_fresh_deletes_nothing_that_is_not_ours(out: Path, sweep: Sweep) -> None
 def test_results_get_no_folder_that_holds_other_things(
     tmp_path: Path, sweep: Sweep, fresh: bool
 ) -> None:
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(InputError, match=r"other files \(chapter\.tex\).*give another --out"):
-        train(sweep, tmp_path / "thesis", fresh=fresh)
-    assert list((tmp_path / "thesis").iterdir()) == [tmp_path / "thesis" / "chapter.tex"]
+    out = tmp_path / "thesis"
+    for name in ("chapter.tex", "runs/events.out", "checkpoints/model.pt", "staging"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).touch()
+        before = files(out)
+        with pytest.raises(InputError, match=rf"other files \(.*{name}.*\).*give another --out"):
+            train(sweep, out, fresh=fresh)
+        assert files(out) == before
+        shutil.rmtree(out)
+
+
+def test_results_with_notes_that_have_lost_their_manifest_are_results(
+    out: Path, sweep: Sweep
+) -> None:
+    (out / "notes.txt").touch()
+    (out / "manifest.json").unlink()
+    assert train(sweep, out) == DONE
+    assert (out / "manifest.json").exists()
+
+
+def test_a_launch_deletes_half_written_files_of_its_own_alone(out: Path, sweep: Sweep) -> None:
+    for name in (".notes.json.bak", ".manifest.json.4711", ".sweep.yaml.4711"):
+        (out / name).touch()
+    train(sweep, out)
+    assert [path.name for path in out.glob(".*.*.*")] == [".notes.json.bak"]
+
+
+def test_fresh_forgets_for_good_what_is_done_before_it_deletes_rows(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what says that these are results goes when nothing else is left."""
+    done: list[str] = []
+    delete, sync = launch._delete, disk.sync_folder
+
+    def deletes(path: Path) -> None:
+        done.append(path.name)
+        delete(path)
+
+    def syncs(path: Path) -> None:
+        done.append("sync")
+        sync(path)
+
+    monkeypatch.setattr(launch, "_delete", deletes)
+    monkeypatch.setattr(disk, "sync_folder", syncs)
+    launch._clear(Folder(out))
+    first = ["runs", "sync", ".runs.parquet", "sync", "checkpoints", "sync"]
+    assert done[:6] == first
+    assert {"steps", "params", "sweep.yaml", "log.jsonl"} <= set(done[6:-2])
+    assert done[-2:] == ["sync", "manifest.json"]
 
 
 def test_fresh_deletes_no_results_that_have_lost_their_manifest(out: Path, sweep: Sweep) -> None:
