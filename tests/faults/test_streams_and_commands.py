@@ -104,6 +104,11 @@ def test_the_first_moments_of_a_real_process(
     assert not tally.bad
 
 
+def default_hangup() -> None:
+    """As where the tests themselves do not run under `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start_real(sweep: Sweep, out: Path) -> "subprocess.Popen[str]":
     from tests.faults.launches import handles
 
@@ -112,6 +117,7 @@ def start_real(sweep: Sweep, out: Path) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=default_hangup,
     )
     while process.poll() is None and not handles(process.pid, signal.SIGTERM):
         time.sleep(0.0005)

@@ -1,5 +1,6 @@
 """A results folder that anybody may have written: one sentence, nothing outside it, nothing run."""
 
+import io
 import json
 import os
 import shutil
@@ -59,6 +60,13 @@ def sparse(name: str, size: int) -> Damage:
 def _made(path: Path) -> Path:
     path.touch()
     return path
+
+
+def flipped(content: bytes) -> bytes:
+    """Bits within the first page that the footer names; a file of `runs` has others too."""
+    chunk = pq.read_metadata(io.BytesIO(content)).row_group(0).column(0)
+    at = (chunk.dictionary_page_offset or chunk.data_page_offset) + 36
+    return content[:at] + b"\xa5" * 8 + content[at + 8 :]
 
 
 def table(name: str, change: Callable[[pa.Table], pa.Table]) -> Damage:
@@ -190,7 +198,7 @@ DAMAGED: dict[str, Damage] = {
     **{f"{name} zeroed": part_bytes(name, lambda b: bytes(len(b)))
        for name in ("runs", "steps", "layers")},
     **{f"{name} empty": part_bytes(name, lambda b: b"") for name in ("runs", "steps", "layers")},
-    **{f"{name} with bits flipped": part_bytes(name, lambda b: b[:40] + b"\xa5" * 8 + b[48:])
+    **{f"{name} with bits flipped": part_bytes(name, flipped)
        for name in ("runs", "steps", "layers")},
     **{f"{name} with a foreign footer": part_bytes(name, lambda b: b[:-12] + b"\xff" * 8 + b"PAR1")
        for name in ("runs", "steps")},
