@@ -12,12 +12,13 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.faults.launches import LONG, ended, judge, printed, send, start
+from tests.faults.launches import LONG, ended, handles, judge, printed, send, start
 from tests.faults.tally import Tally, Tries
 from tests.sweeps import ROOT, make_sweep, train
 from tfc_jax.config import Sweep
@@ -104,21 +105,24 @@ def test_the_first_moments_of_a_real_process(
     assert not tally.bad
 
 
-def default_hangup() -> None:
-    """As where the tests themselves do not run under `nohup`."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+@contextmanager
+def without_nohup() -> Iterator[None]:
+    """What starts in it is ended by a hangup, also where the tests themselves are not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def start_real(sweep: Sweep, out: Path) -> "subprocess.Popen[str]":
-    from tests.faults.launches import handles
-
-    process = tfc(
-        *("run", sweep.path, "--out", out),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=default_hangup,
-    )
+    with without_nohup():
+        process = tfc(
+            *("run", sweep.path, "--out", out),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     while process.poll() is None and not handles(process.pid, signal.SIGTERM):
         time.sleep(0.0005)
     return process
