@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import BARE, content, make_sweep, train
-from tfc_jax import fsck, manifest, parts, refusal
+from tfc_jax import fsck, manifest, orphans, parts, refusal
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, pack_of
@@ -79,6 +81,78 @@ def test_a_launch_that_cuts_runs_anew_doubles_no_rows(
     assert sorted(path for path in folder.root.rglob("*") if path != folder.lock) == before
     assert train(sweep, folder.root) == {"done": 6}  # cut as before
     assert damage(folder) == []
+
+
+def test_rows_under_another_name_are_no_rows(folder: Folder, sweep: Sweep) -> None:
+    rows = first(folder, "runs")
+    rows.rename(rows.with_name(f"{rows.name}.bak"))
+    with pytest.raises(InputError, match="neither in the runs table nor planned"):
+        train(sweep, folder.root, width=2)
+    assert train(sweep, folder.root) == {"done": 6}  # cut as before
+    assert damage(folder) == [rows.with_name(f"{rows.name}.bak")]
+
+
+def test_runs_that_stand_in_two_packs_are_damage(folder: Folder, sweep: Sweep) -> None:
+    """As a launch of an earlier version left them, which lost sight of the rows of a pack."""
+    lost = first(folder, "runs")
+    pack = lost.stem
+    with pytest.MonkeyPatch.context() as patch:
+        lost.unlink()
+        patch.setattr(orphans, "unplanned", lambda *_: ())
+        train(sweep, folder.root, width=2)
+    (found,) = fsck.check(folder).damage
+    assert pack in found.path.name
+    assert f"delete all files whose names begin with {pack}" in found.what
+    for path in list(folder.root.rglob(f"{pack}*")):
+        path.unlink()
+    assert fsck.check(folder).findings == ()
+    assert train(sweep, folder.root, width=2) == {"done": 6}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("depth", 7, "the keys of run .* are those of run"),
+        ("run_id", "0123456789ab", "the keys of run '0123456789ab' are those of run"),
+    ],
+)
+@pytest.mark.parametrize("row", [0, 2])
+def test_a_row_that_names_another_run_is_damage(
+    folder: Folder, sweep: Sweep, column: str, value: object, told: str, row: int
+) -> None:
+    """Its run would be trained again, and stand twice."""
+    rows = first(folder, "runs")
+    change(rows, column, row, value)
+    with pytest.raises(InputError, match=told):
+        train(sweep, folder.root)
+    (found,) = fsck.check(folder).damage
+    assert found.path == rows
+    rows.unlink()  # as the finding says
+    assert "Delete it" in found.remedy
+    assert train(sweep, folder.root) == {"done": 6}
+    assert fsck.check(folder).findings == ()
+
+
+def test_rows_in_the_file_of_a_pack_that_is_not_theirs_are_damage(
+    folder: Folder, sweep: Sweep
+) -> None:
+    rows = first(folder, "runs")
+    table = pq.read_table(rows, partitioning=None)
+    at = table.column_names.index("lane")
+    swapped = table.take([1, 0, 2]).set_column(at, table.schema.field("lane"), table["lane"])
+    pq.write_table(swapped, rows)
+    with pytest.raises(InputError, match="its runs are not those of pack"):
+        train(sweep, folder.root)
+    assert damage(folder) == [rows]
+
+
+def change(rows: Path, column: str, row: int, value: object) -> None:
+    """Writes one cell anew, and everything else as it was."""
+    table = pq.read_table(rows, partitioning=None)
+    values = table[column].to_pylist()
+    values[row] = value
+    at, kind = table.column_names.index(column), table.schema.field(column)
+    pq.write_table(table.set_column(at, kind, pa.array(values, kind.type)), rows)
 
 
 def test_another_sweep_adds_nothing_to_results_that_fresh_has_half_deleted(

@@ -2,12 +2,13 @@
 
 import string
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from tfc_jax import record, refine_section, registry
-from tfc_jax.config import SECTIONS
-from tfc_jax.errors import nearest
+from tfc_jax.config import SECTIONS, load_sweep
+from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import AXES, KEYS
 
 LETTERS = string.ascii_lowercase + "_"
@@ -44,3 +45,10 @@ def test_single_edits_of_every_name_suggest_that_name(of: str) -> None:
 @pytest.mark.parametrize("word", ["", "xyz", "foo", "lr", "qwertyuiop", "42", "a" * 10_000])
 def test_a_word_that_is_far_from_every_key_suggests_none(word: str) -> None:
     assert nearest(word, KEYS) == ""
+
+
+def test_the_name_that_was_meant_comes_before_all_that_are_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "slip.yaml"
+    path.write_text("name: slip\nbase: {widht: 3}\n")
+    with pytest.raises(InputError, match=r"'widht' in base\. Did you mean 'width'\? Allowed: "):
+        load_sweep(path)

@@ -71,7 +71,12 @@ def odd(name: str) -> bytes:
         "cut": whole[: len(whole) // 2],
         "no rows": empty(),
         "much larger": whole + bytes(10**6) + whole,
+        "larger than it can be": succeeding(b"", many(rows(0)), "none"),
     }[name]
+
+
+def many(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table] * 2000)
 
 
 def empty() -> bytes:
@@ -80,7 +85,9 @@ def empty() -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["nothing", "no Parquet", "cut", "no rows", "much larger"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "no Parquet", "cut", "no rows", "much larger", "larger than it can be"]
+)
 def test_of_a_former_file_that_nobody_writes_here_nothing_is_kept(name: str) -> None:
     assert succeeding(odd(name), rows(1), "none") == first(rows(1))
 

@@ -324,7 +324,7 @@ def report(
 @app.command()
 @reports_errors
 def fsck(results: ResultsPath, as_json: AsJson = False) -> None:
-    """Verify every file of a results folder: hashes, checksums, rows. Exit code 1: some damage."""
+    """Verify results, logs and report apart: hashes, checksums, rows. Exit code 1: some damage."""
     from tfc_jax.commands import verify
 
     verify(results, as_json=as_json)

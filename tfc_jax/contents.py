@@ -3,25 +3,34 @@
 import os
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from tfc_jax.errors import InputError
-from tfc_jax.layout import EMPTY_PART, Folder, pack_of
+from tfc_jax.layout import EMPTY_PART, Folder
 from tfc_jax.schema import KEY_COLUMNS
 
 _LEVELS = 2  # nothing deeper is ever read
 _HERE = Folder(Path())
 _FOLDERS = {*KEY_COLUMNS, _HERE.checkpoints.name, _HERE.staging.name, _HERE.params.name}
-_FILES = {"workers.log", "report.html"} | {
-    path.name
-    for path in (
-        *(_HERE.sweep, _HERE.manifest, _HERE.schedules, _HERE.log, _HERE.lock),
-        *(_HERE.gathered, _HERE.analysis),
-    )
-}
+_BY_LAUNCHES = {path.name for path in (_HERE.sweep, _HERE.manifest, _HERE.schedules)}
+_FILES = (
+    {"workers.log", "report.html"}
+    | _BY_LAUNCHES
+    | {path.name for path in (_HERE.log, _HERE.lock, _HERE.gathered, _HERE.analysis)}
+)
 _TOP = _FOLDERS - {_HERE.staging.name} | _FILES
-_INSIDE = {EMPTY_PART, _HERE.cells.name, _HERE.staging.name}
-_HALF_WRITTEN = re.compile(rf"\.(?:{'|'.join(map(re.escape, _FILES))})\.\d+")  # when it was killed
+_BEFORE_RESULTS = {_HERE.schedules.name, _HERE.lock.name}  # there is nothing else without a table
+_PART = r"[0-9a-f]{12}-\d{9}-\d{9}\.parquet"
+_INSIDE = {table: re.compile(rf"{_PART}|{re.escape(EMPTY_PART)}") for table in KEY_COLUMNS} | {
+    _HERE.runs.name: re.compile(rf"[0-9a-f]{{12}}\.parquet|{re.escape(EMPTY_PART)}"),
+    _HERE.checkpoints.name: re.compile(
+        rf"[0-9a-f]{{12}}-\d{{9}}\.(npz|damaged)|{re.escape(_HERE.staging.name)}"
+    ),
+    _HERE.params.name: re.compile(r"[0-9a-f]{12}\.npz"),
+    _HERE.cells.parent.name: re.compile(re.escape(_HERE.cells.name)),
+}
+_HALF_WRITTEN = re.compile(rf"\.({'|'.join(map(re.escape, sorted(_FILES)))})\.\d+")  # by its pid
 _KINDS_OF_FILES = (".parquet", ".npz")
 LINK = "is a link, which may lead out of the results"
 NEITHER = "is no file, nor a folder"
@@ -34,14 +43,21 @@ def is_ours(name: str) -> bool:
     return name in _TOP or is_half_written(name)
 
 
-def is_half_written(name: str) -> bool:
-    """Whether a launch that is killed can leave this beside the file that it was writing."""
-    return bool(_HALF_WRITTEN.fullmatch(name))
+def is_half_written(name: str, of: AbstractSet[str] = _FILES) -> bool:
+    """Whether a process that is killed can leave this beside the file that it was writing."""
+    match = _HALF_WRITTEN.fullmatch(name)
+    return match is not None and match[1] in of
 
 
-def is_ours_inside(name: str) -> bool:
-    """Whether launches give this name to what they write into their folders."""
-    return name in _INSIDE or pack_of(Path(name)) is not None
+def is_left_by_launch(name: str) -> bool:
+    """Whether a launch that was killed left this; only one at a time writes such files."""
+    return is_half_written(name, _BY_LAUNCHES)
+
+
+def is_ours_inside(folder: str, name: str) -> bool:
+    """Whether launches give this name to what they write into this folder of the results."""
+    names = _INSIDE.get(folder)
+    return names is not None and bool(names.fullmatch(name))
 
 
 def check_no_others(root: Path) -> None:
@@ -50,7 +66,7 @@ def check_no_others(root: Path) -> None:
     Raises:
       InputError: it does.
     """
-    if _has_manifest(root) or any(map(pack_of, Folder(root).runs.glob("*.parquet"))):
+    if _has_manifest(root) or any(map(_is_rows, _entries(Folder(root).runs))):
         return
     others = sorted(_others(root))
     if others:
@@ -59,6 +75,10 @@ def check_no_others(root: Path) -> None:
             f"{root}: no results are here, but other files ({', '.join(others[:MOST_NAMED])}"
             f"{more}). Results get a folder of their own: give another --out."
         )
+
+
+def _is_rows(entry: "os.DirEntry[str]") -> bool:
+    return is_ours_inside(_HERE.runs.name, entry.name)
 
 
 def check_contents(root: Path) -> None:
@@ -92,11 +112,14 @@ def misplaced(root: Path) -> Iterator[tuple[Path, str]]:
 
 def _others(root: Path) -> Iterator[str]:
     for entry in _entries(root):
-        if not is_ours(entry.name):
-            yield entry.name
-        else:
-            inside = _entries(Path(entry))
-            yield from (f"{entry.name}/{e.name}" for e in inside if not is_ours_inside(e.name))
+        name = entry.name
+        if name in _BEFORE_RESULTS or is_half_written(name):
+            continue
+        if name not in _INSIDE:
+            yield name
+            continue
+        inside = _entries(Path(entry))
+        yield from (f"{name}/{e.name}" for e in inside if not is_ours_inside(name, e.name))
 
 
 def _has_manifest(root: Path) -> bool:

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pyarrow as pa
 
 from tfc_jax import files
-from tfc_jax.contents import is_half_written
+from tfc_jax.contents import is_left_by_launch
 from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
@@ -41,12 +41,13 @@ def clear_traces(folder: Folder, settled: Container[str]) -> None:
         if pack_of(stage) in settled:
             shutil.rmtree(stage)
     for beside in folder.root.iterdir():
-        if is_half_written(beside.name):
+        if is_left_by_launch(beside.name):
             files.remove(beside)
 
 
 def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
-    if folder.table(table).exists():
+    place = folder.table(table)
+    if (place / EMPTY_PART).exists():
         return
     staged = folder.staging / table
     with suppress(FileExistsError):  # left by a crash
@@ -54,7 +55,11 @@ def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
     with files.new_file(staged / EMPTY_PART) as file:
         write_parquet(schema.empty_table(), file)
     files.sync_folder(staged)
-    files.move_in(staged, folder.table(table))
+    if place.exists():  # with what is somebody else's
+        files.move_in(staged / EMPTY_PART, place / EMPTY_PART)
+        files.remove(staged)
+    else:
+        files.move_in(staged, place)
 
 
 def write_cells(folder: Folder, table: pa.Table) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from tfc_jax import choices, contents, manifest
+from tfc_jax import choices, contents, manifest, orphans
 from tfc_jax.damage import UNREADABLE, Finding, check_parquet, line
 from tfc_jax.errors import InputError
-from tfc_jax.layout import EMPTY_PART, Folder, pack_of
-from tfc_jax.pack_damage import check_packs
+from tfc_jax.layout import EMPTY_PART, Folder
+from tfc_jax.pack_damage import ROWS_REMEDY, check_packs
 from tfc_jax.results import stored_analysis
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import RESULT_TABLES
@@ -21,7 +21,6 @@ from tfc_jax.stored_files import StoredFiles
 from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted
 
-AWAY = "Move it away."
 DELETE = "Delete it: nothing is lost."
 MANIFEST = (
     "Delete it: `tfc run` of your sweep file writes it again, and names the code and the machine "
@@ -99,9 +98,14 @@ def check(folder: Folder) -> Report:
     stored = StoredFiles.of(folder)
     packs = stored.packs
     of_packs = check_packs(folder, packs, stored)
-    found = [*_check_whole(folder), *chain.from_iterable(of_packs.values())]
-    if not any(one.path == folder.analysis or one.path.parent == folder.runs for one in found):
-        found += _check_reading(folder.runs, lambda: list(started_packs(folder)))
+    found = [*_check_whole(folder, stored), *chain.from_iterable(of_packs.values())]
+    if not any(one.path == folder.analysis or _is_damaged_row(one, folder) for one in found):
+        started = list(
+            _check_reading(folder.runs, lambda: list(started_packs(folder)), ROWS_REMEDY)
+        )
+        doubled = {} if started else orphans.doubled(folder, stored)
+        rows = {folder.runs / f"{pack}.parquet" for pack in doubled}
+        found = [*(one for one in found if one.path not in rows), *started, *doubled.values()]
     everything = [path for path in folder.root.rglob("*") if path.is_file()]
     return Report(
         packs=len(packs),
@@ -112,11 +116,15 @@ def check(folder: Folder) -> Report:
     )
 
 
+def _is_damaged_row(finding: Finding, folder: Folder) -> bool:
+    return finding.is_damage and finding.path.parent == folder.runs
+
+
 def _is_loss(finding: Finding) -> bool:
     return finding.is_damage and not finding.remedy
 
 
-def _check_whole(folder: Folder) -> Iterator[Finding]:
+def _check_whole(folder: Folder, stored: StoredFiles) -> Iterator[Finding]:
     """Checks what belongs to no pack."""
     yield from _check_documents(folder)
     empty = [folder.table(table) / EMPTY_PART for table in ("runs", *RESULT_TABLES)]
@@ -125,10 +133,7 @@ def _check_whole(folder: Folder) -> Iterator[Finding]:
         yield from _with(check_parquet(path), "" if is_alone else DELETE)
     if folder.cells.exists():
         yield from _with(check_parquet(folder.cells), "`tfc run` writes it again.")
-    for table in ("runs", *RESULT_TABLES):
-        for path in sorted(folder.table(table).glob("*")):
-            if path.name != EMPTY_PART and pack_of(path) is None:
-                yield Finding(path, "is no part of this table, but read with it", remedy=AWAY)
+    yield from orphans.strays(stored)
     for path in sorted(folder.checkpoints.glob("*.damaged")):
         what = "was set aside, since it is damaged: the pack went on without it"
         yield Finding(path, what, is_damage=False, remedy=DELETE)

@@ -1,22 +1,19 @@
 """Sweep -> results: plans what is missing, starts an executor, keeps the log."""
 
-import errno
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
-from tfc_jax import choices, files, folder_tables, manifest, plan, rounds, space
+from tfc_jax import choices, files, folder_tables, fresh, manifest, plan, rounds, space
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
-from tfc_jax.contents import check_contents, check_no_others, is_ours, is_ours_inside
+from tfc_jax.contents import check_contents, check_no_others
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import EventLog, OnEvent
@@ -47,7 +44,7 @@ def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -
     check_no_others(folder.root)
     check_contents(folder.root)
     if options.fresh:
-        _check_ours(folder)
+        fresh.check_ours(folder)
     else:
         manifest.check_record(folder, sweep.record)
     with reading(folder.root):
@@ -92,7 +89,7 @@ def launch(
     space.check_fits(planned, folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
         if options.fresh:
-            _clear(folder)
+            fresh.clear(folder)
         elif _seen(folder) != seen:
             planned = plan_sweep(sweep, folder, options, found)  # others have written until now
         _prepare(planned, folder, options, found)
@@ -122,7 +119,8 @@ def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) ->
     folder_tables.clear_traces(folder, settled)
     folder_tables.create(folder, planned.sweep.record)
     _store_choice(folder, found.platform, options)
-    if former := manifest.former_name(folder, planned.sweep):
+    former = None if options.fresh else manifest.former_name(folder, planned.sweep)
+    if former:
         logger.warning(
             "%s: the results here had the name %s, and have %s from now on. To keep the two sweeps "
             "apart, give another --out.",
@@ -131,7 +129,8 @@ def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) ->
             planned.sweep.name,
         )
     flags = _flags(options)
-    manifest.write(folder, planned.sweep, found, flags, trains=bool(unfinished))
+    trains = bool(unfinished)
+    manifest.write(folder, planned.sweep, found, flags, trains=trains, anew=options.fresh)
 
 
 @contextmanager
@@ -268,60 +267,3 @@ def _flags(options: Options) -> dict[str, Any]:
     given = dict(options.given or {"set": [], "filter": None, "limit": None})
     execution = ("workers", "pack_width", "schedule", "max_memory", "deterministic")
     return given | {name: getattr(options, name) for name in execution}
-
-
-def _check_ours(folder: Folder) -> None:
-    """Refuses to delete what is not ours, for `--fresh`.
-
-    Raises:
-      InputError: the folder holds more than a stored choice of schedules, and no manifest of ours.
-    """
-    if set(_contents(folder)) - {folder.schedules} and manifest.read(folder) is None:
-        raise InputError(
-            f"{folder.root}: --fresh deletes results, but this folder has no manifest.json. "
-            f"Delete it yourself, or give another --out."
-        )
-
-
-def _clear(folder: Folder) -> None:
-    """Deletes the results of a folder, and nothing that no launch wrote.
-
-    What says that runs are done goes first, for good, then what says which rows there are, so that
-    half a deletion leaves nothing without its rows; the manifest goes last, so that it can be done
-    again.
-    """
-    for path in filter(Path.exists, (folder.runs, folder.gathered, folder.checkpoints)):
-        _delete(path)
-        files.sync_folder(folder.root)
-    for path in _contents(folder):
-        if path != folder.manifest:
-            _delete(path)
-    files.sync_folder(folder.root)
-    if folder.manifest.exists():
-        _delete(folder.manifest)
-
-
-def _delete(path: Path) -> None:
-    """Deletes a file or a folder; of a folder that holds something else too, what is ours."""
-    if not path.is_dir():
-        path.unlink()
-        return
-    for inner in path.iterdir():
-        if not is_ours_inside(inner.name):
-            continue
-        if inner.is_dir():
-            shutil.rmtree(inner)
-        else:
-            inner.unlink()
-    try:
-        path.rmdir()
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
-
-
-def _contents(folder: Folder) -> list[Path]:
-    """Everything in a results folder that launches wrote, but its lock."""
-    if not folder.root.is_dir():
-        return []
-    return [path for path in folder.root.iterdir() if is_ours(path.name) and path != folder.lock]

@@ -18,6 +18,7 @@ from tfc_jax.errors import InputError
 from tfc_jax.files import write_whole
 from tfc_jax.layout import Folder
 from tfc_jax.record import Record
+from tfc_jax.runs_table import recorded
 from tfc_jax.schema import result_columns, run_columns
 from tfc_jax.untrusted import read_json
 from tfc_jax.yaml_source import SAVE
@@ -44,7 +45,13 @@ class _Manifest(BaseModel, strict=True):
 
 
 def write(
-    folder: Folder, sweep: Sweep, devices: Devices, flags: dict[str, Any], *, trains: bool
+    folder: Folder,
+    sweep: Sweep,
+    devices: Devices,
+    flags: dict[str, Any],
+    *,
+    trains: bool,
+    anew: bool = False,
 ) -> None:
     """Writes the sweep's text and the manifest of this launch, if they say anything new.
 
@@ -54,8 +61,9 @@ def write(
     Args:
       flags: what the user gave besides the file: `set`, `filter`, `limit`, and execution flags.
       trains: whether this launch is to train anything.
+      anew: whether the results that the former manifest speaks of are gone.
     """
-    before = read(folder)
+    before = None if anew else read(folder)
     asked = {"name": sweep.name, "description": sweep.description, "steps": sweep.steps}
     if before is None or trains:
         content = asked | {"flags": flags} | _origin(sweep, devices)
@@ -162,13 +170,16 @@ def _of_copy(folder: Folder, error: InputError) -> InputError:
 def check_record(folder: Folder, record: Record) -> None:
     """Refuses a `record` that differs from what the stored tables hold.
 
+    The manifest says what that is, or, where it is gone, the rows of the runs table.
+
     Raises:
       InputError: it differs.
     """
     manifest = read(folder)
-    if manifest is None:
+    old = manifest["record"] if manifest else recorded(folder)
+    if old is None:
         return
-    old, new = manifest["record"], json.loads(json.dumps(asdict(record)))
+    new = json.loads(json.dumps(asdict(record)))
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     if changed:
         was = ", ".join(f"{key}: {old.get(key)}" for key in changed)

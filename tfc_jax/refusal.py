@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from itertools import chain
 from pathlib import Path
 
+from tfc_jax import orphans
 from tfc_jax.damage import Finding, check_parts, newest
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, steps_of
@@ -34,7 +35,7 @@ def refuse_damage(
     """
     stored = StoredFiles.of(folder)
     found = [Finding(part, "is cut short") for part in stored.all_parts if not _has_ends(part)]
-    found += _check_owners(stored, steps_done.keys())
+    found += [*orphans.foreign_rows(stored), *orphans.unplanned(stored, steps_done.keys())]
     done = {pack: steps for pack, steps in steps_done.items() if steps and pack not in unfinished}
     is_small = _size_within(VERIFIED_WHOLE, folder, stored, steps_done)
     whole = check_packs(folder, list(done), stored) if is_small else {}
@@ -66,17 +67,6 @@ def _size_within(limit: int, folder: Folder, stored: StoredFiles, packs: Collect
         if limit < 0:
             return False
     return True
-
-
-def _check_owners(stored: StoredFiles, planned: AbstractSet[str]) -> Iterator[Finding]:
-    """Data files of a pack without rows in the runs table, whose runs are in other packs by now."""
-    for pack in sorted(stored.parts.keys() - stored.rows - planned):
-        yield Finding(
-            stored.parts[pack][0],
-            f"is of pack {pack}, which is neither in the runs table nor planned, so its rows may "
-            f"come to stand twice: restore runs/{pack}.parquet, give the flags of the launch that "
-            f"trained it, or delete all files named {pack}-*",
-        )
 
 
 def _check_steps(folder: Folder, pack: str, done: int, parts: Iterable[Path]) -> Iterator[Finding]:

@@ -9,23 +9,27 @@ just as well.
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfc_jax.errors import InputError
 from tfc_jax.files import Mark, mark
-from tfc_jax.layout import Folder
+from tfc_jax.layout import Folder, pack_of
+from tfc_jax.record import Record
+from tfc_jax.schema import arrow_schema, run_columns
 from tfc_jax.stored_columns import NEEDED, WIDEST_PACK, check_columns, double_run, wrong_value
 from tfc_jax.tables import same_bits
 from tfc_jax.untrusted import DamagedFile, reading
 
 logger = logging.getLogger(__name__)
 
+RECORD = b"tfc_jax_record"  # in the metadata of each file: what the pack records
 COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
 
 
@@ -174,6 +178,28 @@ def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
         if rows.metadata.num_rows > WIDEST_PACK:  # a few bytes can stand for any number of rows
             raise InputError(f"{file}: {rows.metadata.num_rows} rows came, of one pack.")
         return _plain(rows.read(_kept(rows.schema_arrow.names, columns), use_threads=False))
+
+
+def rows_schema(record: Record) -> pa.Schema:
+    """The schema of a pack's file, which says in its metadata what is recorded."""
+    schema = arrow_schema("runs", run_columns(record))
+    return schema.with_metadata({**schema.metadata, RECORD: json.dumps(asdict(record))})
+
+
+def recorded(folder: Folder) -> dict[str, Any] | None:
+    """Returns what the packs of a folder record, by one of them; None where none has started.
+
+    Raises:
+      InputError: its file cannot be read, or does not say it.
+    """
+    file = next((path for path in sorted(folder.runs.glob("*.parquet")) if pack_of(path)), None)
+    if file is None:
+        return None
+    with reading(folder.root, file):
+        found = json.loads((pq.read_metadata(file).metadata or {})[RECORD])
+        if not isinstance(found, dict):
+            raise TypeError(f"{RECORD.decode()} is no object")
+    return found
 
 
 def _kept(names: Sequence[str], columns: Sequence[str] | None) -> list[str]:

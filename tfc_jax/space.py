@@ -6,11 +6,9 @@ million values): a launch is refused where not even half of what it lacks would 
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
-from tfc_jax.contents import is_ours, is_ours_inside
 from tfc_jax.errors import InputError
+from tfc_jax.fresh import deleted
 from tfc_jax.layout import Folder, pack_of
 from tfc_jax.pack import Pack, prices
 from tfc_jax.plan import Plan
@@ -58,27 +56,19 @@ def check_fits(plan: Plan, folder: Folder, *, fresh: bool) -> None:
     """Refuses a launch that would surely end on a full disk.
 
     Args:
-      fresh: what is in the folder goes first.
+      fresh: what launches wrote into the folder goes first.
     Raises:
       InputError: half of what is still to be written is more than what is free.
     """
     need, free = left_bytes(plan, folder), free_bytes(folder)
     if fresh:
-        free += sum(path.stat().st_size for path in _written(folder))
+        free += sum(path.stat().st_size for path in deleted(folder))
     if need * LEAST_SHARE > free:
         raise InputError(
             f"{folder.root}: about {size(need)} are still to be written, but {size(free)} "
             f"are free on this disk. Make room, write elsewhere with --out, record less "
             f"(record.every, record.metrics), or train fewer runs (--limit)."
         )
-
-
-def _written(folder: Folder) -> Iterator[Path]:
-    """The files that `--fresh` deletes."""
-    for path in folder.root.rglob("*"):
-        names = path.relative_to(folder.root).parts
-        if is_ours(names[0]) and all(map(is_ours_inside, names[1:2])) and path.is_file():
-            yield path
 
 
 def as_text(plan: Plan, folder: Folder) -> str:

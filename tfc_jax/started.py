@@ -1,6 +1,6 @@
 """What earlier launches have started, as the runs table holds it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -10,28 +10,36 @@ import pandas as pd
 from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.keytypes import Key
-from tfc_jax.layout import Folder
+from tfc_jax.layout import Folder, checked_pack
+from tfc_jax.pack import pack_id, program_key
 from tfc_jax.plan import StartedPack
 from tfc_jax.results import Results
+from tfc_jax.untrusted import DamagedFile
 
 # Columns of the runs table that are the same for all runs of a pack.
 _OF_PACKS = ("pack", "pack_width", "schedule", "steps_done", "status", "dataset_sha256")
 
 
 def started_packs(folder: Folder) -> Iterator[StartedPack]:
-    """Yields the packs of earlier launches, as the runs table holds them."""
+    """Yields the packs of earlier launches, as the runs table holds them.
+
+    Raises:
+      DamagedFile: rows do not name their runs, or their pack, as launches do.
+    """
     if not folder.has_runs:
         return
     table = Results(folder).runs
     place = pd.factorize(table["pack"])[0]  # packs in order of appearance
     table = table.iloc[np.lexsort((table["lane"].to_numpy(), place))]
     runs = _runs(table)
-    column = {name: table[name].tolist() for name in _OF_PACKS}
+    column = {name: table[name].tolist() for name in ("run_id", *_OF_PACKS)}
     for _, rows in groupby(range(len(runs)), column["pack"].__getitem__):
         lanes = list(rows)
         first = lanes[0]
+        of_pack = tuple(runs[first : first + len(lanes)])
+        _check_names(folder, column["pack"][first], of_pack, column["run_id"][first:])
         yield StartedPack(
-            runs=tuple(runs[first : first + len(lanes)]),
+            runs=of_pack,
             width=column["pack_width"][first],
             schedule=column["schedule"][first],
             steps_done=column["steps_done"][first],
@@ -39,6 +47,20 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
             settled=column["status"][first] in ("done", "diverged"),
             dataset_sha256=column["dataset_sha256"][first],
         )
+
+
+def _check_names(folder: Folder, pack: str, runs: Sequence[Run], ids: Sequence[str]) -> None:
+    """Refuses rows whose ids are not hashes of what they are of: a run could be trained twice."""
+    wrong = None
+    for run, run_id in zip(runs, ids, strict=False):
+        if run.run_id != run_id:
+            wrong = f"the keys of run {run_id[:40]!r} are those of run {run.run_id}"
+    if wrong is None and pack_id(run.run_id for run in runs) != pack:
+        wrong = f"its runs are not those of pack {pack[:40]!r}"
+    if wrong is None and len({program_key(run) for run in runs}) > 1:
+        wrong = "its runs are of several programs"
+    if wrong is not None:
+        raise DamagedFile(folder.runs / f"{checked_pack(pack)}.parquet", folder.root, wrong)
 
 
 def run_status(runs: pd.DataFrame, steps: int) -> dict[str, str]:

@@ -37,7 +37,8 @@ from tfc_jax.parts import (
     staged_name,
 )
 from tfc_jax.record import Record
-from tfc_jax.schema import arrow_schema, result_columns, run_columns
+from tfc_jax.runs_table import rows_schema
+from tfc_jax.schema import result_columns
 from tfc_jax.stage import Fenced, Stage
 from tfc_jax.successor import succeeding
 from tfc_jax.tables import group_tables, write_parquet
@@ -186,7 +187,7 @@ class PackStore:
             "wall_s": wall_s / n,
             **{f"final_{name}": values.tolist() for name, values in self._final.items()},
         }
-        schema = arrow_schema("runs", run_columns(self.record))
+        schema = rows_schema(self.record)
         table = pa.Table.from_arrays(
             [pa.array(_per_run(outcome.get(f.name), n), f.type) for f in schema], schema=schema
         )

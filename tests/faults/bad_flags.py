@@ -54,7 +54,10 @@ RUN: list[tuple[str, list[str]]] = [
     ("s.yaml --out x", ["--out: one folder came for several sweeps."]),
 ]
 BENCH: list[tuple[str, list[str]]] = [
-    *((f"--seconds {x}", ["--seconds"]) for x in ("nan", "inf", "0", "x", "3601")),
+    *(
+        (f"--seconds {x}", ["--seconds", "a number >= 0.1 and <= 3600"])
+        for x in ("nan", "inf", "0", "x", "3601")
+    ),
     ("--store", ["--store: nothing is compared without --schedules."]),
 ]
 READERS = ("status", "ls", "show", "report", "fsck", "retry")

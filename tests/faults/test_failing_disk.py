@@ -101,7 +101,7 @@ def test_a_launch_on_a_disk_that_fails_at_random(
         def note(event: dict[str, Any], told: list[str] = told) -> None:
             told += [event["error"]] if event["event"] == "failed" else []
 
-        with broken(rng.randrange(150), ERRORS[n % 3], stays=n % 2 == 0) as disk:
+        with broken(rng.randrange(1, 150), ERRORS[n % 3], stays=n % 2 == 0) as disk:
             try:
                 train(sweep, out, commit_seconds=0, on_event=note)
             except (StorageError, InputError) as error:  # the latter before anything is there

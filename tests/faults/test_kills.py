@@ -22,7 +22,7 @@ from tests.sweeps import (
     train,
     train_fake_pack,
 )
-from tfc_jax import launch
+from tfc_jax import fresh
 
 STEPS = 40
 
@@ -103,7 +103,7 @@ def killed_at_deletion(number: int, launch_: Callable[[], object]) -> bool:
     class Killed(BaseException):
         pass
 
-    left, delete = iter(range(number)), launch._delete
+    left, delete = iter(range(number)), fresh._delete
 
     def die(path: Path) -> None:
         if next(left, None) is None:
@@ -111,7 +111,7 @@ def killed_at_deletion(number: int, launch_: Callable[[], object]) -> bool:
         delete(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "_delete", die)
+        patch.setattr(fresh, "_delete", die)
         try:
             launch_()
         except Killed:

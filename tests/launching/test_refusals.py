@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.sweeps import make_sweep, read_rows, train
-from tfc_jax import devices, launch
+from tfc_jax import devices, fresh, manifest
 from tfc_jax import files as disk
 from tfc_jax.config import Sweep
 from tfc_jax.contents import is_ours
@@ -70,7 +70,12 @@ def test_fresh_deletes_nothing_before_bad_input_is_refused(out: Path, tmp_path: 
 
 
 def test_fresh_deletes_nothing_that_is_not_ours(out: Path, sweep: Sweep) -> None:
-    names = ("notes.txt", "paper/draft.tex", ".notes.json.bak", "params/notes.txt", "runs/a/b")
+    pack = "0123456789ab"
+    names = (
+        *("notes.txt", "paper/draft.tex", ".notes.json.bak", "params/notes.txt", "runs/a/b"),
+        *(f"runs/{pack}.old/thesis.txt", "params/staging/mine.txt", f"params/{pack}-notes.txt"),
+        *(f"runs/{pack}.parquet.bak", "params/leaves.parquet", "probe/notes.txt"),
+    )
     notes = [out / name for name in names]
     for path in notes:
         path.parent.mkdir(exist_ok=True)
@@ -80,19 +85,31 @@ def test_fresh_deletes_nothing_that_is_not_ours(out: Path, sweep: Sweep) -> None
     assert [path.read_text() for path in notes] == ["mine"] * len(notes)
     assert len(read_rows(out / "steps")) == 6 * 60
     assert not (out / "report.html").exists()
+    assert all((out / table / "empty.parquet").exists() for table in ("runs", "steps", "probe"))
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+def test_fresh_starts_nothing_beside_rows_that_are_not_ours(out: Path, sweep: Sweep) -> None:
+    (out / "steps" / "mine.parquet").touch()
+    before = files(out)
+    for anew, told in ((True, "Move it away first"), (False, "is no part of this table")):
+        with pytest.raises(InputError, match=told):
+            train(sweep, out, fresh=anew)
+        assert files(out) | {out / ".lock": b""} == before | {out / ".lock": b""}
+
+
+@pytest.mark.parametrize("anew", [False, True])
 def test_results_get_no_folder_that_holds_other_things(
-    tmp_path: Path, sweep: Sweep, fresh: bool
+    tmp_path: Path, sweep: Sweep, anew: bool
 ) -> None:
     out = tmp_path / "thesis"
-    for name in ("chapter.tex", "runs/events.out", "checkpoints/model.pt", "staging"):
+    others = ("chapter.tex", "runs/events.out", "checkpoints/model.pt", "staging")
+    alone = ("sweep.yaml", "log.jsonl", "report.html", "analysis.parquet")  # no launch began so
+    for name in (*others, *alone):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).touch()
         before = files(out)
         with pytest.raises(InputError, match=rf"other files \(.*{name}.*\).*give another --out"):
-            train(sweep, out, fresh=fresh)
+            train(sweep, out, fresh=anew)
         assert files(out) == before
         shutil.rmtree(out)
 
@@ -116,25 +133,60 @@ def test_a_launch_deletes_half_written_files_of_its_own_alone(out: Path, sweep: 
 def test_fresh_forgets_for_good_what_is_done_before_it_deletes_rows(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what says that these are results goes when nothing else is left."""
+    """Also where somebody's notes keep the folder; what says that these are results stays."""
+    (out / "runs" / "notes").mkdir()
     done: list[str] = []
-    delete, sync = launch._delete, disk.sync_folder
+    delete, sync = fresh._delete, disk.sync_folder
 
     def deletes(path: Path) -> None:
         done.append(path.name)
         delete(path)
 
     def syncs(path: Path) -> None:
-        done.append("sync")
+        done.append(f"sync {path.name}")
         sync(path)
 
-    monkeypatch.setattr(launch, "_delete", deletes)
+    monkeypatch.setattr(fresh, "_delete", deletes)
     monkeypatch.setattr(disk, "sync_folder", syncs)
-    launch._clear(Folder(out))
-    first = ["runs", "sync", ".runs.parquet", "sync", "checkpoints", "sync"]
-    assert done[:6] == first
-    assert {"steps", "params", "sweep.yaml", "log.jsonl"} <= set(done[6:-2])
-    assert done[-2:] == ["sync", "manifest.json"]
+    fresh.clear(Folder(out))
+    runs = ["runs", "sync runs", "sync out", ".runs.parquet", "sync out"]
+    assert done[:8] == [*runs, "checkpoints", "sync checkpoints", "sync out"]
+    assert {"steps", "params", "sweep.yaml", "log.jsonl"} <= set(done[8:])
+    assert {path.name for path in out.iterdir()} == {"runs", "manifest.json", ".lock"}
+
+
+def test_fresh_that_was_killed_before_its_new_manifest_can_be_done_again(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_sweep(tmp_path, name="other", record={"every": 5})
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write", ended)
+        with pytest.raises(KeyboardInterrupt):
+            train(other, out, fresh=True)
+    assert train(other, out, fresh=True) == DONE
+    stored = manifest.read(Folder(out))
+    assert stored
+    assert (stored["record"]["every"], stored["earlier"]) == (5, [])
+
+
+def ended(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_results_without_a_manifest_still_refuse_another_record(out: Path, tmp_path: Path) -> None:
+    """`tfc fsck` says of a damaged one to delete it."""
+    (out / "manifest.json").unlink()
+    before = files(out)
+    other = make_sweep(tmp_path, record={"every": 5})
+    with pytest.raises(InputError, match=r"record\.every differs from the results .* \(every: 2\)"):
+        train(other, out)
+    assert files(out) == before
+
+
+def test_a_launch_leaves_what_other_commands_are_writing(out: Path, sweep: Sweep) -> None:
+    (out / ".report.html.1").touch()
+    train(sweep, out)
+    assert (out / ".report.html.1").exists()
 
 
 def test_fresh_deletes_no_results_that_have_lost_their_manifest(out: Path, sweep: Sweep) -> None:
