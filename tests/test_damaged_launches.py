@@ -13,6 +13,8 @@ from tfc_jax import fsck, manifest, orphans, parts, refusal
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, pack_of
+from tfc_jax.results import open_results
+from tfc_jax.status import read_status
 from tfc_jax.untrusted import DamagedFile
 
 RECORD = BARE | {"metrics": ["similarity"], "probes": ["generalization"]}
@@ -130,6 +132,40 @@ def test_a_row_that_names_another_run_is_damage(
     rows.unlink()  # as the finding says
     assert "Delete it" in found.remedy
     assert train(sweep, folder.root) == {"done": 6}
+    assert fsck.check(folder).findings == ()
+
+
+@pytest.mark.parametrize("name", [b"learning_rate", b"final_test_loss"])
+def test_a_bit_that_flipped_in_the_name_of_a_column_is_noticed(
+    folder: Folder, sweep: Sweep, name: bytes
+) -> None:
+    rows = first(folder, "runs")
+    content = rows.read_bytes()
+    assert content.count(name) > 1
+    rows.write_bytes(content.replace(name, bytes([name[0] ^ 1]) + name[1:]))
+    with pytest.raises(InputError, match="its footer and pages are not those that were written"):
+        train(sweep, folder.root)
+    assert damage(folder) == [rows]
+    with pytest.raises(InputError, match="its footer and pages are not those that were written"):
+        _ = open_results(folder.root).runs
+
+
+def test_rows_that_another_program_wrote_are_damage(folder: Folder) -> None:
+    rows = first(folder, "runs")
+    pq.write_table(pq.read_table(rows, partitioning=None), rows)
+    (found,) = fsck.check(folder).damage
+    assert (found.path, found.what) == (rows, "has no seal, as launches write it")
+
+
+def test_results_without_a_manifest_are_told_how_to_get_one(folder: Folder, sweep: Sweep) -> None:
+    folder.manifest.unlink()
+    (found,) = fsck.check(folder).damage
+    assert (found.path, found.what) == (folder.manifest, "is missing")
+    with pytest.raises(
+        InputError, match=r"no manifest\.json\. `tfc run` of your sweep file writes"
+    ):
+        read_status(folder)
+    train(sweep, folder.root)
     assert fsck.check(folder).findings == ()
 
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfc_jax.successor import succeeding
+from tfc_jax import successor
+from tfc_jax.successor import is_sealed, succeeding
 
 
 def rows(number: int) -> pa.Table:
@@ -90,6 +91,40 @@ def empty() -> bytes:
 )
 def test_of_a_former_file_that_nobody_writes_here_nothing_is_kept(name: str) -> None:
     assert succeeding(odd(name), rows(1), "none") == first(rows(1))
+
+
+@pytest.mark.parametrize("replacements", [0, 1, 2])
+def test_a_bit_that_flips_in_the_footer_or_the_pages_breaks_the_seal(replacements: int) -> None:
+    """Page checksums alone would not notice a column that has another name."""
+    content = first(rows(0))
+    for number in range(replacements):
+        content = succeeding(content, rows(number + 1), "none")
+    assert is_sealed(content) is True
+    kept = broken = 0
+    for at in range(len(content)):
+        flipped = content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+        if is_sealed(flipped) is True:
+            assert pages_by(flipped, flipped).equals(rows(replacements))  # spare room
+            kept += 1
+        else:
+            broken += 1
+    assert broken > 1000
+    assert kept > 500  # where a second set of pages has its place
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100, bytes(100)])
+def test_other_files_have_no_seal(content: bytes) -> None:
+    assert is_sealed(content) is None
+
+
+@pytest.mark.parametrize("pages", [successor._Pages(0, b"x"), successor._Pages(9, b"")])
+def test_of_a_footer_that_names_no_place_for_pages_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch, pages: successor._Pages
+) -> None:
+    """Anybody may have written the results that a launch goes on with."""
+    hostile, found = first(rows(0)), successor._pages
+    monkeypatch.setattr(successor, "_pages", lambda f: pages if f == hostile else found(f))
+    assert succeeding(hostile, rows(1), "none") == first(rows(1))
 
 
 def test_other_readers_find_the_rows(tmp_path: Path) -> None:

@@ -149,7 +149,8 @@ def print_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) ->
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(Text(_cell(heading)), overflow="fold")
+        is_name = heading == "run_id"  # to be copied: never in two pieces
+        table.add_column(Text(_cell(heading)), overflow="fold", no_wrap=is_name)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     console = Terminal(highlight=False)

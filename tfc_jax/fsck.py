@@ -22,10 +22,7 @@ from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted
 
 DELETE = "Delete it: nothing is lost."
-MANIFEST = (
-    "Delete it: `tfc run` of your sweep file writes it again, and names the code and the machine "
-    "of then, not of those that trained."
-)
+MANIFEST = f"Delete it: {manifest.AGAIN}"
 SWEEP = "`tfc run` of your sweep file writes it again."
 SCHEDULES = "Delete it: packs that have not started then take the defaults."
 ANALYSIS = "Delete it, and run the analysis again: it is made from the tables alone."
@@ -90,7 +87,7 @@ def check(folder: Folder) -> Report:
             folder.root, "was not looked at further: remove these first", is_damage=False
         )
         return Report(0, len(misplaced), 0, (*misplaced.values(), rest), ())
-    if not folder.manifest.exists():
+    if not folder.manifest.exists() and not folder.has_runs:
         raise InputError(
             f"{folder.root}: there are no results here (no manifest.json). Give the folder that "
             f"`tfc run` wrote, such as results/quickstart."
@@ -148,7 +145,9 @@ def _check_documents(folder: Folder) -> Iterator[Finding]:
     """Reads what belongs to no pack as the commands do that need it."""
     of_manifest = list(_check_reading(folder.manifest, lambda: manifest.read(folder), MANIFEST))
     yield from of_manifest
-    if not of_manifest:
+    if not folder.manifest.exists():
+        yield Finding(folder.manifest, "is missing", remedy=manifest.AGAIN)
+    elif not of_manifest:
         yield from _check_reading(folder.sweep, lambda: manifest.stored_sweep(folder), SWEEP)
     yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"), SCHEDULES)
     yield from _check_reading(folder.analysis, lambda: stored_analysis(folder), ANALYSIS)

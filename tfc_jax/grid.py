@@ -120,7 +120,8 @@ def read_axis(columns: Mapping[str, Value], prefix: str, problems: Problems) -> 
     rows = list(zip(*lists, strict=True))
     if (row := _repeated(rows)) is not None:
         what = ", ".join(f"{prefix}{key} {_plain(v)}" for key, v in zip(columns, row, strict=True))
-        problems.add(place, f"{what} comes twice (as float32). Keep one of them.")
+        how = " (as float32)" if any(isinstance(v, float) for v in row) else ""
+        problems.add(place, f"{what} comes twice{how}. Keep one of them.")
     return Axis(tuple(columns), rows)
 
 

@@ -135,7 +135,8 @@ def _opened(folder: Folder) -> int:
 
 def _not_writable(folder: Folder, error: OSError) -> InputError:
     return InputError(
-        f"{folder.root}: results cannot be written here ({_reason(error)}). Give another --out."
+        f"{folder.root}: results cannot be written here ({_reason(error)}). Make the "
+        f"folder writable, or give another --out."
     )
 
 

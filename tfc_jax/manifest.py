@@ -25,6 +25,10 @@ from tfc_jax.yaml_source import SAVE
 
 LIBRARIES = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
 GIVEN = ("set", "filter", "limit")
+AGAIN = (
+    "`tfc run` of your sweep file writes it again, and names the code and the machine of then, not "
+    "of those that trained."
+)
 TRAINED_BY = ("git", "versions", "platform", "machine")
 
 
@@ -142,6 +146,8 @@ def launched_sweep(folder: Folder) -> Sweep:
 def stored_sweep(folder: Folder) -> Sweep:
     """Returns what `launched_sweep` does of a folder in which everything is in its place."""
     manifest = read(folder)
+    if manifest is None and folder.has_runs:
+        raise InputError(f"{folder.root}: results are here, but no manifest.json. {AGAIN}")
     if manifest is None:
         raise InputError(
             f"{folder.root}: there are no results here (no manifest.json). Give the folder that "

@@ -17,6 +17,7 @@ from tfc_jax.parts import final_weights
 from tfc_jax.runs_table import rows_in
 from tfc_jax.stored_columns import double_run, wrong_value
 from tfc_jax.stored_files import StoredFiles
+from tfc_jax.successor import is_sealed
 
 MOST_AT_ONCE = 4  # packs, whose states are in memory meanwhile
 NO_CHECKPOINT = (
@@ -106,8 +107,9 @@ def _wrong_rows(path: Path, pack: str) -> str | None:
     wrong = wrong_value(table) or double_run(table)
     if wrong:
         return f"holds what no launch writes: {wrong}"
-    is_its = set(table["pack"].to_pylist()) == {pack}
-    return None if is_its else "holds rows of another pack, or none"
+    if set(table["pack"].to_pylist()) != {pack}:
+        return "holds rows of another pack, or none"
+    return None if is_sealed(path.read_bytes()) else "has no seal, as launches write it"
 
 
 def _check_weights(folder: Folder, pack: str, checkpoint: Checkpoint | None) -> Iterator[Finding]:
@@ -124,7 +126,8 @@ def _check_weights(folder: Folder, pack: str, checkpoint: Checkpoint | None) -> 
     is_last = is_done and checkpoint and {checkpoint.step} == set(stored["steps_done"].to_pylist())
     wrong = _wrong_weights(path, checkpoint if is_last else None)
     if wrong:
-        remedy = f"Delete it and runs/{rows.name}: `tfc run` writes both again {FROM_CHECKPOINT}."
+        what = f"it and runs/{rows.name}" if path.exists() else f"runs/{rows.name}"
+        remedy = f"Delete {what}: `tfc run` writes both again {FROM_CHECKPOINT}."
         yield Finding(path, wrong, remedy=remedy if checkpoint else "")
 
 

@@ -24,11 +24,13 @@ from tfc_jax.layout import Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.schema import arrow_schema, run_columns
 from tfc_jax.stored_columns import NEEDED, WIDEST_PACK, check_columns, double_run, wrong_value
+from tfc_jax.successor import is_sealed
 from tfc_jax.tables import same_bits
 from tfc_jax.untrusted import DamagedFile, reading
 
 logger = logging.getLogger(__name__)
 
+LARGEST_ROWS = 2**28  # bytes; a pack has at most 65,536 lanes of 100 columns
 RECORD = b"tfc_jax_record"  # in the metadata of each file: what the pack records
 COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
 
@@ -172,12 +174,24 @@ def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
       OSError, ValueError: it is no Parquet, a page does not have its checksum, or a column is
         missing without which its rows say nothing.
     """
+    content = _content(file)
+    if is_sealed(content) is False:
+        raise ValueError("its footer and pages are not those that were written")
     # Threads, and what finds parts of a data set, would cost more than the reading.
-    with pq.ParquetFile(file, page_checksum_verification=True) as rows:
+    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as rows:
         check_columns(rows.schema_arrow, file, needed=NEEDED, of_runs=True)
         if rows.metadata.num_rows > WIDEST_PACK:  # a few bytes can stand for any number of rows
             raise InputError(f"{file}: {rows.metadata.num_rows} rows came, of one pack.")
         return _plain(rows.read(_kept(rows.schema_arrow.names, columns), use_threads=False))
+
+
+def _content(file: Path) -> bytes:
+    """Raises ValueError for a file that is larger than any of ours."""
+    with open(file, "rb") as opened:
+        content = opened.read(LARGEST_ROWS + 1)
+    if len(content) > LARGEST_ROWS:
+        raise ValueError(f"it has more than {LARGEST_ROWS} bytes")
+    return content
 
 
 def rows_schema(record: Record) -> pa.Schema:

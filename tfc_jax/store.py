@@ -37,7 +37,7 @@ from tfc_jax.parts import (
     staged_name,
 )
 from tfc_jax.record import Record
-from tfc_jax.runs_table import rows_schema
+from tfc_jax.runs_table import LARGEST_ROWS, rows_schema
 from tfc_jax.schema import result_columns
 from tfc_jax.stage import Fenced, Stage
 from tfc_jax.successor import succeeding
@@ -47,7 +47,6 @@ from tfc_jax.task import Task
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
-LARGEST_ROWS = 2**28  # bytes; a pack has at most 65,536 lanes of 100 columns
 # Names in the folder of a pack's writer, besides those of parts.
 CHECKPOINT, OLD_CHECKPOINT = "checkpoint.npz", "checkpoint-old.npz"
 DAMAGED_CHECKPOINT = "checkpoint-damaged.npz"

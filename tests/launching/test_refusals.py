@@ -1,5 +1,6 @@
 """What a launch refuses, and that it has changed nothing then; --fresh among it."""
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -163,6 +164,8 @@ def test_fresh_that_was_killed_before_its_new_manifest_can_be_done_again(
         patch.setattr(manifest, "write", ended)
         with pytest.raises(KeyboardInterrupt):
             train(other, out, fresh=True)
+    former = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps(former | {"git": "of rows that are gone"}))
     assert train(other, out, fresh=True) == DONE
     stored = manifest.read(Folder(out))
     assert stored

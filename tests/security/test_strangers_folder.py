@@ -346,7 +346,7 @@ SENTENCES = {
     "pack '*'": (("status",), "12 hex digits"),
     "steps_done is null": (("plan",), "steps_done is null, so it is damaged"),
     "depth is -1": (("plan",), "the runs table: depth: "),
-    "runs with bits flipped": (("ls",), "cannot be read (OSError: "),
+    "runs with bits flipped": (("ls",), "its footer and pages are not those that were written"),
 }
 
 
