@@ -108,8 +108,8 @@ def test_a_bit_that_flips_in_the_footer_or_the_pages_breaks_the_seal(replacement
             kept += 1
         else:
             broken += 1
-    assert broken > 1000
-    assert kept > 500  # where a second set of pages has its place
+    assert broken > 500
+    assert kept > 1000  # where a second set of pages has its place
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100, bytes(100)])

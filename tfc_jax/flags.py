@@ -101,7 +101,7 @@ CompileMinutes = Annotated[
     typer.Option(
         parser=number(0, MOST_MINUTES),
         metavar="MINUTES",
-        help="How long a worker process may compile before it counts as hung; default 30; 0: ever.",
+        help="How long a worker may compile before it counts as hung; default 30; 0: for ever.",
     ),
 ]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]

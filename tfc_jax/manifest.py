@@ -154,6 +154,8 @@ def stored_sweep(folder: Folder) -> Sweep:
             f"`tfc run` wrote, such as results/quickstart."
         )
     flags = manifest["flags"]
+    if not folder.sweep.exists():
+        raise InputError(f"{folder.sweep}: missing. `tfc run` of your sweep file writes it again.")
     try:
         return load_sweep(
             folder.sweep, overrides=flags["set"], where=flags["filter"], limit=flags["limit"]
