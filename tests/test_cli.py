@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.sweeps import ROOT, content, make_sweep, train, write_sweep
-from tfc_jax import config
+from tfc_jax import commands, config
 from tfc_jax.cli import app
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.keys import KEYS
@@ -193,6 +194,17 @@ def test_a_refused_flag_says_what_came_and_what_is_allowed(
     answer = tfc("run", write_sweep(here), flag, value)
     assert_refused(answer)
     assert said in " ".join(answer.stderr.replace("│", " ").split())
+
+
+def test_a_launch_that_leaves_runs_undone_ends_with_1(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk nothing in the rows says that a pack has failed."""
+    counts = Counter(running=3, pending=3)
+    monkeypatch.setattr(commands, "launch", lambda *_: counts)
+    assert tfc("run", write_sweep(here)).exit_code == 1
+    counts.clear()
+    assert tfc("run", write_sweep(here)).exit_code == 0
 
 
 def test_bad_sweeps_and_readers_need_no_jax(here: Path, finished: Path) -> None:

@@ -357,6 +357,7 @@ def bench(
     seconds: Annotated[
         float,
         typer.Option(
+            "--seconds",  # else typer 0.27 takes the metavar for the name
             parser=number(0.1, 3600),
             metavar="SECONDS",
             help="Time for each candidate, compilation apart.",

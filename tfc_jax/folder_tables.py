@@ -26,6 +26,7 @@ def create(folder: Folder, record: Record) -> None:
     """Makes the folders of every table, each with an empty part, so that readers always succeed."""
     files.make_folder(folder.staging)
     files.make_folder(folder.params)
+    files.sync_folder(folder.root)  # a launch that was killed may have made what is there, just now
     for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
         try:
             _create_table(folder, table, arrow_schema(table, columns))

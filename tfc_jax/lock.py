@@ -4,13 +4,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tfc_jax.errors import InputError
-from tfc_jax.files import make_folder
+from tfc_jax.files import make_folder, sync_folder
 from tfc_jax.layout import Folder
 
 ORPHAN_SECONDS = 30.0
@@ -67,6 +67,8 @@ def sole_writer(folder: Folder) -> Iterator[Lock]:
     """
     descriptor = _locked(folder)
     try:
+        with suppress(PermissionError):  # nor could we have made the folder there
+            sync_folder(folder.root.parent)  # a launch that was killed may have made it, just now
         yield Lock(folder.lock, descriptor, _signed(descriptor, folder))
     finally:
         os.close(descriptor)

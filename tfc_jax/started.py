@@ -37,6 +37,7 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
         lanes = list(rows)
         first = lanes[0]
         of_pack = tuple(runs[first : first + len(lanes)])
+        digest = column["dataset_sha256"][first]
         _check_names(folder, column["pack"][first], of_pack, column["run_id"][first:])
         yield StartedPack(
             runs=of_pack,
@@ -45,7 +46,7 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
             steps_done=column["steps_done"][first],
             failed=column["status"][first] == "failed",
             settled=column["status"][first] in ("done", "diverged"),
-            dataset_sha256=column["dataset_sha256"][first],
+            dataset_sha256=None if _is_null(digest) else digest,
         )
 
 

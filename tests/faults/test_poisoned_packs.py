@@ -137,7 +137,8 @@ def test_a_poisoned_run_among_others(schedule: Schedule, tries: Tries, tally: Ta
         is_bad = ~np.isfinite(found["loss"][poison.lane])
         first = int(is_bad.argmax()) if is_bad.any() else -1
         tally.wrong += int(last.first_bad_step[poison.lane]) != first
-        tally.wrong += not is_bad.any()
+        if poison.keys or not np.isfinite(poison.value):  # else the units that read it may be dead
+            tally.wrong += not is_bad.any()
         if not poison.keys and not np.isfinite(poison.value):
             tally.wrong += first != poison.step
     assert tally.tried >= 50

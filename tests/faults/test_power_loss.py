@@ -215,14 +215,13 @@ def test_power_loss(tally: Tally, tries: Tries, memory: Path, judge: Judge) -> N
 def test_power_loss_after_a_kill(tally: Tally, tries: Tries, memory: Path, judge: Judge) -> None:
     """Names that the killed launch had given without a sync are made durable by the next one."""
     places = before_syncs_of_names(recorded(memory / "whole", nothing).calls)
-    wanted = tries(6, len(places))
-    for kill_at in random.Random(0).sample(places, wanted):
+    for kill_at in places:
         recorder = recorded(memory / f"killed-{kill_at}", nothing, kill_at)
-        found = list(judged(judge, recorder, recorder.events, memory, tries(4, 100)))
+        found = list(judged(judge, recorder, recorder.events, memory, tries(2, 100)))
         tally.tried += len(found)
         tally.wrong += sum(bool(v) for v in found)
         assert not [v for v in found if v], kill_at
-    assert tally.tried > 100 * wanted
+    assert tally.tried > 100 * len(places) > 1000
 
 
 def test_power_loss_is_noticed_without_any_one_of_the_syncs(memory: Path, judge: Judge) -> None:
