@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,11 +67,20 @@ def sole_writer(folder: Folder) -> Iterator[Lock]:
     """
     descriptor = _locked(folder)
     try:
-        with suppress(PermissionError):  # nor could we have made the folder there
-            sync_folder(folder.root.parent)  # a launch that was killed may have made it, just now
+        _make_durable(folder)
         yield Lock(folder.lock, descriptor, _signed(descriptor, folder))
     finally:
         os.close(descriptor)
+
+
+def _make_durable(folder: Folder) -> None:
+    """Syncs the name of a folder, which a launch that was killed may have made just now."""
+    try:
+        sync_folder(folder.root.parent)
+    except PermissionError:
+        pass  # nor could we have made it there
+    except OSError as error:
+        raise _not_writable(folder, error) from error
 
 
 def check_free(folder: Folder) -> None:

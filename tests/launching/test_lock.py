@@ -1,5 +1,6 @@
 """A folder has one writer, and what it writes when it had to wait."""
 
+import errno
 import fcntl
 import threading
 import time
@@ -137,3 +138,26 @@ def test_results_that_cannot_be_read_with_the_lock_are_damaged(
     monkeypatch.setattr(launch, "plan_sweep", damaged)
     with pytest.raises(pa.ArrowInvalid, match="no Parquet"):
         train(sweep, out)
+
+
+def test_the_name_of_a_folder_is_durable_before_a_launch_writes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launch that made it may have been killed before it came to that."""
+    errors: list[OSError] = [PermissionError(errno.EACCES, "not for us to read")]
+    synced: list[Path] = []
+
+    def sync(folder: Path) -> None:
+        synced.append(folder)
+        raise errors[-1]
+
+    monkeypatch.setattr(lock, "sync_folder", sync)
+    (tmp_path / "out").mkdir()
+    with lock.sole_writer(Folder(tmp_path / "out")):
+        assert synced == [tmp_path]
+    errors.append(OSError(errno.EIO, "broken"))
+    with (
+        pytest.raises(InputError, match=r"cannot be written here \(broken\)"),
+        lock.sole_writer(Folder(tmp_path / "out")),
+    ):
+        pass
