@@ -153,7 +153,7 @@ def test_plan_and_run_say_so_once(
         tmp_path, base={"architecture": "vit", "norm": "layer"}, record={"metrics": "all"}
     )
     answer = CliRunner().invoke(app, [*command, str(path)])
-    assert answer.exit_code == 0
+    assert answer.exit_code == (command[0] == "run")  # nothing is trained here
     assert answer.output.count("weight_gradients gives nothing for any program") == 1
     if "--json" in command:
         assert json.loads(answer.stdout)
