@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,8 +39,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     if not shared.is_dir():
         yield tmp_path
         return
-    folder = shared / f"tfc-{tmp_path.parent.name}-{tmp_path.name}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="tfc-", dir=shared))  # beside those of a killed test
     yield folder
     shutil.rmtree(folder)
 
