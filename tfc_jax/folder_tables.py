@@ -24,9 +24,11 @@ logger = logging.getLogger(__name__)
 
 def create(folder: Folder, record: Record) -> None:
     """Makes the folders of every table, each with an empty part, so that readers always succeed."""
-    files.make_folder(folder.staging)
-    files.make_folder(folder.params)
-    files.sync_folder(folder.root)  # a launch that was killed may have made what is there, just now
+    files.make_folder(folder.root)
+    for place in (folder.checkpoints, folder.staging, folder.params):
+        with suppress(FileExistsError):
+            files.make_new_folder(place)
+    files.sync_folder(folder.root)  # also for what a launch made that was killed before it did so
     for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
         try:
             _create_table(folder, table, arrow_schema(table, columns))
