@@ -1,5 +1,6 @@
 """A launch adds nothing to damaged results; what `tfc fsck` says to do about damage mends it."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, pack_of
 from tfc_jax.results import open_results
 from tfc_jax.status import read_status
+from tfc_jax.successor import succeeding
 from tfc_jax.untrusted import DamagedFile
 
 RECORD = BARE | {"metrics": ["similarity"], "probes": ["generalization"]}
@@ -129,6 +131,7 @@ def test_a_row_that_names_another_run_is_damage(
         train(sweep, folder.root)
     (found,) = fsck.check(folder).damage
     assert found.path == rows
+    assert re.search(told, found.what)
     rows.unlink()  # as the finding says
     assert "Delete it" in found.remedy
     assert train(sweep, folder.root) == {"done": 6}
@@ -176,19 +179,21 @@ def test_rows_in_the_file_of_a_pack_that_is_not_theirs_are_damage(
     table = pq.read_table(rows, partitioning=None)
     at = table.column_names.index("lane")
     swapped = table.take([1, 0, 2]).set_column(at, table.schema.field("lane"), table["lane"])
-    pq.write_table(swapped, rows)
+    rows.write_bytes(succeeding(b"", swapped, "none"))
     with pytest.raises(InputError, match="its runs are not those of pack"):
         train(sweep, folder.root)
-    assert damage(folder) == [rows]
+    (found,) = fsck.check(folder).damage
+    assert (found.path, "its runs are not those of pack" in found.what) == (rows, True)
 
 
 def change(rows: Path, column: str, row: int, value: object) -> None:
-    """Writes one cell anew, and everything else as it was."""
+    """Writes one cell anew, everything else as it was, and the seal for that."""
     table = pq.read_table(rows, partitioning=None)
     values = table[column].to_pylist()
     values[row] = value
     at, kind = table.column_names.index(column), table.schema.field(column)
-    pq.write_table(table.set_column(at, kind, pa.array(values, kind.type)), rows)
+    changed = table.set_column(at, kind, pa.array(values, kind.type))
+    rows.write_bytes(succeeding(b"", changed, "none"))
 
 
 def test_another_sweep_adds_nothing_to_results_that_fresh_has_half_deleted(

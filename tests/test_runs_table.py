@@ -1,6 +1,7 @@
 """The copy of the runs table says what the files of the packs say, or is not used."""
 
 import errno
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
 from tfc_jax.pack import pack_id
 from tfc_jax.results import Results
-from tfc_jax.runs_table import COPIED, RunsTable
+from tfc_jax.runs_table import COPIED, LARGEST_ROWS, RunsTable
 from tfc_jax.started import started_packs
 from tfc_jax.tables import write_parquet
 
@@ -119,6 +120,13 @@ def test_a_pack_whose_rows_are_lost_is_lost_in_the_copy_too(folder: Folder) -> N
 def test_a_damaged_file_is_noticed_though_there_is_a_copy_of_it(folder: Folder) -> None:
     with_a_wrong_page(folder.runs / f"{PACK}.parquet")
     with pytest.raises(InputError, match="its footer and pages are not those"):
+        list(started_packs(folder))
+
+
+def test_a_file_larger_than_any_of_ours_is_not_read_into_memory(folder: Folder) -> None:
+    part = folder.runs / f"{PACK}.parquet"
+    os.truncate(part, LARGEST_ROWS + 1)  # of holes: it takes no room on the disk
+    with pytest.raises(InputError, match=rf"it has more than {LARGEST_ROWS} bytes"):
         list(started_packs(folder))
 
 

@@ -174,24 +174,29 @@ def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
       OSError, ValueError: it is no Parquet, a page does not have its checksum, or a column is
         missing without which its rows say nothing.
     """
-    content = _content(file)
-    if is_sealed(content) is False:
+    stored = content(file)
+    if is_sealed(stored) is False:
         raise ValueError("its footer and pages are not those that were written")
     # Threads, and what finds parts of a data set, would cost more than the reading.
-    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as rows:
+    with pq.ParquetFile(pa.BufferReader(stored), page_checksum_verification=True) as rows:
         check_columns(rows.schema_arrow, file, needed=NEEDED, of_runs=True)
         if rows.metadata.num_rows > WIDEST_PACK:  # a few bytes can stand for any number of rows
             raise InputError(f"{file}: {rows.metadata.num_rows} rows came, of one pack.")
         return _plain(rows.read(_kept(rows.schema_arrow.names, columns), use_threads=False))
 
 
-def _content(file: Path) -> bytes:
-    """Raises ValueError for a file that is larger than any of ours."""
+def content(file: Path) -> bytes:
+    """Returns the bytes of a pack's file.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is larger than any of ours.
+    """
     with open(file, "rb") as opened:
-        content = opened.read(LARGEST_ROWS + 1)
-    if len(content) > LARGEST_ROWS:
+        found = opened.read(LARGEST_ROWS + 1)
+    if len(found) > LARGEST_ROWS:
         raise ValueError(f"it has more than {LARGEST_ROWS} bytes")
-    return content
+    return found
 
 
 def rows_schema(record: Record) -> pa.Schema:

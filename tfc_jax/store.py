@@ -37,7 +37,7 @@ from tfc_jax.parts import (
     staged_name,
 )
 from tfc_jax.record import Record
-from tfc_jax.runs_table import LARGEST_ROWS, rows_schema
+from tfc_jax.runs_table import content, rows_schema
 from tfc_jax.schema import result_columns
 from tfc_jax.stage import Fenced, Stage
 from tfc_jax.successor import succeeding
@@ -191,9 +191,10 @@ class PackStore:
             [pa.array(_per_run(outcome.get(f.name), n), f.type) for f in schema], schema=schema
         )
         place = self.folder.runs / f"{self.pack}.parquet"
+        former = content(place) if place.exists() else b""
         with self._stage.new_file(ROWS) as file:
             # Few rows of many columns: compressed, they take twice as long to read.
-            file.write(succeeding(_content(place), table, compression="none"))
+            file.write(succeeding(former, table, compression="none"))
         self._stage.move_out(ROWS, place)
 
     def write_failed(self, checkpoint: Checkpoint | None) -> None:
@@ -334,13 +335,6 @@ def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:
         return {}
     columns = pq.read_table(rows, partitioning=None).to_pydict()
     return {name: values for name, values in columns.items() if name not in KEYS}
-
-
-def _content(file: Path) -> bytes:
-    """Returns what is in a file; nothing if there is none, or if it is larger than any of ours."""
-    if not file.exists() or file.stat().st_size > LARGEST_ROWS:
-        return b""
-    return file.read_bytes()
 
 
 def _per_run(value: Any, n: int) -> Sequence[Any]:

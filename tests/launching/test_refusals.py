@@ -1,5 +1,6 @@
 """What a launch refuses, and that it has changed nothing then; --fresh among it."""
 
+import errno
 import json
 import shutil
 from collections import Counter
@@ -154,6 +155,19 @@ def test_fresh_forgets_for_good_what_is_done_before_it_deletes_rows(
     assert done[:8] == [*runs, "checkpoints", "sync checkpoints", "sync out"]
     assert {"steps", "params", "sweep.yaml", "log.jsonl"} <= set(done[8:])
     assert {path.name for path in out.iterdir()} == {"runs", "manifest.json", ".lock"}
+
+
+def test_a_folder_that_fresh_cannot_delete_stops_it(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what somebody put there may keep a folder."""
+
+    def failing(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "rmdir", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        fresh.clear(Folder(out))
 
 
 def test_fresh_that_was_killed_before_its_new_manifest_can_be_done_again(
