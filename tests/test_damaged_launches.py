@@ -13,6 +13,7 @@ from tests.sweeps import BARE, content, make_sweep, train
 from tfc_jax import fsck, manifest, orphans, parts, refusal
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
+from tfc_jax.folder_tables import gather_runs
 from tfc_jax.layout import Folder, pack_of
 from tfc_jax.results import open_results
 from tfc_jax.status import read_status
@@ -151,6 +152,22 @@ def test_a_bit_that_flipped_in_the_name_of_a_column_is_noticed(
     assert damage(folder) == [rows]
     with pytest.raises(InputError, match="its footer and pages are not those that were written"):
         _ = open_results(folder.root).runs
+
+
+@pytest.mark.parametrize("before", [b"learning_rate", b"relu"])
+def test_a_bit_that_flipped_in_the_copy_of_the_runs_table_is_a_fault_of_the_copy(
+    folder: Folder, sweep: Sweep, trained: Path, before: bytes
+) -> None:
+    """Else what is read from it would be blamed on the files of which it is a copy."""
+    gather_runs(folder)  # the files here have other marks
+    content = folder.gathered.read_bytes()
+    assert before in content
+    folder.gathered.write_bytes(content.replace(before, bytes([before[0] ^ 1]) + before[1:]))
+    assert damage(folder) == [folder.gathered]
+    runs, wanted = (open_results(place).runs for place in (folder.root, trained))
+    assert runs.equals(wanted)
+    assert train(sweep, folder.root) == {"done": 6}
+    assert damage(folder) == []
 
 
 def test_rows_that_another_program_wrote_are_damage(folder: Folder) -> None:

@@ -1,6 +1,7 @@
 """The copy of the runs table says what the files of the packs say, or is not used."""
 
 import errno
+import io
 import os
 import shutil
 from collections import Counter
@@ -31,6 +32,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.pack import pack_id
 from tfc_jax.results import Results
 from tfc_jax.runs_table import COPIED, LARGEST_ROWS, RunsTable
+from tfc_jax.seal import sealed
 from tfc_jax.started import started_packs
 from tfc_jax.tables import write_parquet
 
@@ -180,15 +182,42 @@ def cut_short(path: Path) -> None:
 def with_a_row_too_few(path: Path) -> None:
     whole = pq.read_table(path)
     described = {COPIED: pq.read_metadata(path).metadata[COPIED]}
-    write_parquet(whole.slice(1).replace_schema_metadata(described), path)
+    write_sealed(whole.slice(1).replace_schema_metadata(described), path)
+
+
+def write_sealed(table: pa.Table, path: Path) -> None:
+    content = io.BytesIO()
+    write_parquet(table, content)
+    path.write_bytes(sealed(content.getvalue()))
 
 
 def of_another_writer(path: Path) -> None:
     pq.write_table(pa.table({"run_id": ["a"]}), path)
 
 
+def with_another_name_of_a_column(path: Path) -> None:
+    content = path.read_bytes()
+    assert content.count(b"learning_rate") > 1
+    path.write_bytes(content.replace(b"learning_rate", b"learning_ratd"))
+
+
+def with_another_constant(path: Path) -> None:
+    """Of a column of one value a footer tells the value, as the least and the greatest."""
+    content, seed = path.read_bytes(), b"relu"
+    assert seed in content
+    path.write_bytes(content.replace(seed, b"gelu"))
+
+
 @pytest.mark.parametrize(
-    "damage", [cut_short, with_a_wrong_page, with_a_row_too_few, of_another_writer]
+    "damage",
+    [
+        cut_short,
+        with_a_wrong_page,
+        with_another_name_of_a_column,
+        with_another_constant,
+        with_a_row_too_few,
+        of_another_writer,
+    ],
 )
 def test_a_damaged_copy_is_not_used_and_the_remedy_is_told(
     folder: Folder, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -205,14 +234,16 @@ def test_what_pandas_would_do_for_a_copy_is_not_done(folder: Folder, read: Count
     """Metadata can make pandas build an index of a column."""
     rows = pq.read_table(folder.gathered)
     told = {"pandas": b'{"index_columns": ["run_id"], "columns": [], "column_indexes": []}'}
-    write_parquet(rows.replace_schema_metadata(rows.schema.metadata | told), folder.gathered)
+    write_sealed(rows.replace_schema_metadata(rows.schema.metadata | told), folder.gathered)
     frame = Results(folder).runs
     assert not read
     pd.testing.assert_frame_equal(frame, from_files(folder))
 
 
-@pytest.mark.parametrize("damage", [cut_short, with_a_row_too_few, of_another_writer])
-def test_a_copy_without_its_description_is_written_anew(
+@pytest.mark.parametrize(
+    "damage", [cut_short, with_a_wrong_page, with_another_name_of_a_column, of_another_writer]
+)
+def test_a_damaged_copy_is_written_anew(
     folder: Folder, damage: Callable[[Path], None], read: Counter[str]
 ) -> None:
     damage(folder.gathered)

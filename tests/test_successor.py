@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tfc_jax import successor
-from tfc_jax.successor import is_sealed, succeeding
+from tfc_jax.seal import is_sealed
+from tfc_jax.successor import succeeding
 
 
 def rows(number: int) -> pa.Table:

@@ -4,6 +4,7 @@ Only the launch that holds the folder's lock writes them.
 """
 
 import errno
+import io
 import logging
 import shutil
 from collections.abc import Container, Iterator
@@ -17,6 +18,7 @@ from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import arrow_schema, result_columns, run_columns
+from tfc_jax.seal import sealed
 from tfc_jax.tables import write_parquet
 
 logger = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ def _gather_runs(folder: Folder) -> None:
 
     gathered = joined(rows())
     staged = folder.staging / "runs-gathered.parquet"
+    whole = io.BytesIO()
+    write_parquet(gathered.replace_schema_metadata(described(copied)), whole)
     with files.new_file(staged) as file:
-        write_parquet(gathered.replace_schema_metadata(described(copied)), file)
+        file.write(sealed(whole.getvalue()))
     files.move_in(staged, folder.gathered)

@@ -16,6 +16,7 @@ from tfc_jax.pack_damage import ROWS_REMEDY, check_packs
 from tfc_jax.results import stored_analysis
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.seal import is_sealed_file
 from tfc_jax.started import started_packs
 from tfc_jax.stored_files import StoredFiles
 from tfc_jax.untrusted import DamagedFile
@@ -169,6 +170,8 @@ def _check_copy(folder: Folder) -> Iterator[Finding]:
     if not folder.gathered.exists():
         return
     found = list(check_parquet(folder.gathered))
+    if not found and not is_sealed_file(folder.gathered):
+        found = [Finding(folder.gathered, "is not what was written (SHA-256)")]
     if found:
         yield from _with(found, DELETE)
         return

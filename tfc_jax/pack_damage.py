@@ -15,9 +15,9 @@ from tfc_jax.damage import UNREADABLE, Finding, check_parquet, check_parts, line
 from tfc_jax.layout import Folder
 from tfc_jax.parts import final_weights
 from tfc_jax.runs_table import rows_in
+from tfc_jax.seal import is_sealed
 from tfc_jax.stored_columns import double_run, wrong_value
 from tfc_jax.stored_files import StoredFiles
-from tfc_jax.successor import is_sealed
 
 MOST_AT_ONCE = 4  # packs, whose states are in memory meanwhile
 NO_CHECKPOINT = (

@@ -23,8 +23,8 @@ from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.schema import arrow_schema, run_columns
+from tfc_jax.seal import is_sealed, is_sealed_file
 from tfc_jax.stored_columns import NEEDED, WIDEST_PACK, check_columns, double_run, wrong_value
-from tfc_jax.successor import is_sealed
 from tfc_jax.tables import same_bits
 from tfc_jax.untrusted import DamagedFile, reading
 
@@ -95,8 +95,10 @@ class RunsTable:
         return self._read(file) if place is None else self._copied(place)
 
     def copies(self, marks: dict[str, Mark]) -> bool:
-        """Whether the copy stands for these files and no other."""
+        """Whether the copy is whole, and stands for these files and no other."""
         try:
+            if not is_sealed_file(self.folder.gathered):
+                return False
             copied = _places(pq.read_metadata(self.folder.gathered))
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -150,6 +152,8 @@ class RunsTable:
                 places = _places(copy.metadata)
                 if not any(_is_marked(self.folder.runs / n, m) for n, (m, _) in places.items()):
                     return Copy(pa.table({}), {})  # of another folder: that of a stranger, say
+                if not is_sealed_file(path):
+                    raise ValueError("its footer and pages are not those that were written")
                 check_columns(copy.schema_arrow, path, of_runs=True)
                 rows = copy.read(_kept(copy.schema_arrow.names, self.columns), use_threads=False)
                 if told := wrong_value(rows):

@@ -6,29 +6,21 @@ keeps its size, and the pages of the former file stay where they were, as bytes 
 the new one does not name: a reader with the former footer finds the former rows, whole. There is
 room for two sets of pages, which are written in turn: a footer lasts through one replacement, which
 is the time between two commits.
-
-Page checksums guard the values, and nothing of Parquet guards the footer, in which a flipped bit
-renames a column or hides rows from a filter. So a seal stands before the footer: a SHA-256 of it
-and of the pages that it names.
 """
 
-import hashlib
 import io
-import struct
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tfc_jax.seal import sealed
 from tfc_jax.tables import parquet_writer
 
 BEGIN = 4  # where pages can begin: after "PAR1"
 BLOCK = 1024
 MOST_OF_ALONE = 8  # a file is at most so much larger than one without spare room
 SPARE = 1.25  # room for pages that get longer, since a value is where none was
-MARK = b"tfc_jax's sha256"
-_SEAL = struct.Struct(f"<{len(MARK)}sQQ32s")  # the mark, where the pages begin and end, the digest
-_END = struct.Struct("<I4s")  # of every Parquet file: length of the footer, "PAR1"
 
 
 class _Pages(NamedTuple):
@@ -43,7 +35,7 @@ class _Pages(NamedTuple):
 
 
 def succeeding(former: bytes, table: pa.Table, compression: str) -> bytes:
-    """Returns the content of a file with the rows of `table`, which may replace `former`.
+    """Returns the content of a sealed file with the rows of `table`, which may replace `former`.
 
     Args:
       table: has rows.
@@ -58,25 +50,6 @@ def succeeding(former: bytes, table: pa.Table, compression: str) -> bytes:
         return _written(table, compression, BEGIN, length=length)
     at = BEGIN if BEGIN + need <= kept.start else _slot(kept.stop)
     return _written(table, compression, at, kept, len(former))
-
-
-def is_sealed(file: bytes) -> bool | None:
-    """Whether the seal of a file is that of its footer and pages; None if there is none."""
-    if len(file) < _END.size + _SEAL.size:
-        return None
-    n_footer, _ = _END.unpack(file[-_END.size :])
-    footer = len(file) - _END.size - n_footer
-    if footer < _SEAL.size:
-        return None
-    mark, start, stop, digest = _SEAL.unpack(file[footer - _SEAL.size : footer])
-    if mark != MARK:
-        return None
-    return bool(digest == _digest(file, start, stop, footer))
-
-
-def _digest(file: bytes, start: int, stop: int, footer: int) -> bytes:
-    named = struct.pack("<QQ", start, stop)
-    return hashlib.sha256(named + file[start:stop] + file[footer:]).digest()
 
 
 def _slot(stop: int) -> int:
@@ -96,14 +69,9 @@ def _written(
         writer.write_table(table)
         if kept and kept.start >= at:
             _put(sink, kept)
-        end = sink.tell()
     content: bytes = sink.getvalue().to_pybytes()
     pages = _pages(content)
-    seal = _SEAL.pack(
-        *(MARK, pages.start, pages.stop, _digest(content, pages.start, pages.stop, end))
-    )
-    spare = max(length - len(content) - len(seal), 0)
-    return content[:end] + bytes(spare) + seal + content[end:]
+    return sealed(content, pages.start, pages.stop, length)
 
 
 def _kept(former: bytes, most: int) -> _Pages | None:
