@@ -100,7 +100,7 @@ def train(
             with Display(lasting_terminal(), quiet, verbose) as display:
                 counts = launch(sweep, folder, options, found, display, interrupt)
             code = max(code, _told(counts, folder))
-            if _is_unfinished(counts) and not interrupt.level:  # a full disk cannot say so in rows
+            if _is_unfinished(counts):  # a full disk cannot say so in rows
                 code = SOME_FAILED
             if options.fail_fast and counts["failed"]:
                 raise typer.Exit(SOME_FAILED)

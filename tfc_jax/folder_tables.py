@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Container, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from tfc_jax.contents import is_left_by_launch
 from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
-from tfc_jax.schema import arrow_schema, result_columns, run_columns
+from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_columns
 from tfc_jax.seal import sealed
 from tfc_jax.tables import write_parquet
 
@@ -25,13 +26,19 @@ logger = logging.getLogger(__name__)
 
 
 def create(folder: Folder, record: Record) -> None:
-    """Makes the folders of every table, each with an empty part, so that readers always succeed."""
+    """Makes the folders of every table, each with an empty part, so that readers always succeed.
+
+    Tables of another record, of a launch that was killed before it had one row, are taken away.
+    """
     files.make_folder(folder.root)
     for place in (folder.checkpoints, folder.staging, folder.params):
         with suppress(FileExistsError):
             files.make_new_folder(place)
     files.sync_folder(folder.root)  # also for what a launch made that was killed before it did so
-    for table, columns in {**result_columns(record), "runs": run_columns(record)}.items():
+    tables = {**result_columns(record), "runs": run_columns(record)}
+    for table in sorted(set(RESULT_TABLES) - tables.keys()):
+        _remove_if_empty(folder.table(table))
+    for table, columns in tables.items():
         try:
             _create_table(folder, table, arrow_schema(table, columns))
         except OSError as error:
@@ -51,20 +58,39 @@ def clear_traces(folder: Folder, settled: Container[str]) -> None:
 
 
 def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
-    place = folder.table(table)
-    if (place / EMPTY_PART).exists():
+    place, content = folder.table(table), _sealed(schema.empty_table())
+    if (place / EMPTY_PART).exists() and (
+        not _is_empty(place) or (place / EMPTY_PART).read_bytes() == content
+    ):
         return
     staged = folder.staging / table
     with suppress(FileExistsError):  # left by a crash
         files.make_new_folder(staged)
     with files.new_file(staged / EMPTY_PART) as file:
-        write_parquet(schema.empty_table(), file)
+        file.write(content)
     files.sync_folder(staged)
     if place.exists():  # with what is somebody else's
         files.move_in(staged / EMPTY_PART, place / EMPTY_PART)
         files.remove(staged)
     else:
         files.move_in(staged, place)
+
+
+def _is_empty(place: Path) -> bool:
+    """Whether a table has no file but the empty part."""
+    return place.is_dir() and [path.name for path in place.iterdir()] == [EMPTY_PART]
+
+
+def _remove_if_empty(place: Path) -> None:
+    if _is_empty(place):
+        files.remove(place / EMPTY_PART)
+        files.remove(place)
+
+
+def _sealed(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    write_parquet(table, content)
+    return sealed(content.getvalue())
 
 
 def write_cells(folder: Folder, table: pa.Table) -> None:
@@ -106,8 +132,6 @@ def _gather_runs(folder: Folder) -> None:
 
     gathered = joined(rows())
     staged = folder.staging / "runs-gathered.parquet"
-    whole = io.BytesIO()
-    write_parquet(gathered.replace_schema_metadata(described(copied)), whole)
     with files.new_file(staged) as file:
-        file.write(sealed(whole.getvalue()))
+        file.write(_sealed(gathered.replace_schema_metadata(described(copied))))
     files.move_in(staged, folder.gathered)

@@ -16,15 +16,16 @@ def check_ours(folder: Folder) -> None:
     """Refuses to delete what may not be ours.
 
     Raises:
-      InputError: the folder holds more than a stored choice of schedules, and no manifest of ours;
-        or something that would be read as a part of the tables that come.
+      InputError: the folder holds files of packs, and no manifest of ours; or something that would
+        be read as a part of the tables that come.
     """
     for stray in orphans.foreign_rows(StoredFiles.of(folder)):
         raise InputError(
             f"{stray.path}: --fresh deletes what launches wrote, and this is something else, which "
             f"is read with the table. Move it away first."
         )
-    if set(_contents(folder)) - {folder.schedules} and manifest.read(folder) is None:
+    has_rows = bool(StoredFiles.of(folder).packs) or folder.cells.exists()
+    if has_rows and manifest.read(folder) is None:
         raise InputError(
             f"{folder.root}: --fresh deletes results, but this folder has no manifest.json. "
             f"Delete it yourself, or give another --out."
@@ -48,7 +49,7 @@ def clear(folder: Folder) -> None:
 def deleted(folder: Folder) -> Iterator[Path]:
     """Yields the files that `clear` would delete."""
     for path in _contents(folder):
-        if path.is_file():
+        if path.is_file() and path != folder.manifest:
             yield path
         for inner in path.iterdir() if path.is_dir() else ():
             if is_ours_inside(path.name, inner.name):

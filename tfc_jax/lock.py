@@ -74,13 +74,19 @@ def sole_writer(folder: Folder) -> Iterator[Lock]:
 
 
 def _make_durable(folder: Folder) -> None:
-    """Syncs the name of a folder, which a launch that was killed may have made just now."""
-    try:
-        sync_folder(folder.root.parent)
-    except PermissionError:
-        pass  # nor could we have made it there
-    except OSError as error:
-        raise _not_writable(folder, error) from error
+    """Syncs the name of a folder, and of those above it.
+
+    A launch that was killed may have made each of them just now.
+    """
+    path = folder.root.resolve()
+    while not path.is_mount():
+        path = path.parent
+        try:
+            sync_folder(path)
+        except PermissionError:
+            return  # nor could we have made anything there
+        except OSError as error:
+            raise _not_writable(folder, error) from error
 
 
 def check_free(folder: Folder) -> None:

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -146,7 +147,7 @@ def launched_sweep(folder: Folder) -> Sweep:
 def stored_sweep(folder: Folder) -> Sweep:
     """Returns what `launched_sweep` does of a folder in which everything is in its place."""
     manifest = read(folder)
-    if manifest is None and folder.has_runs:
+    if manifest is None and recorded(folder) is not None:
         raise InputError(f"{folder.root}: results are here, but no manifest.json. {AGAIN}")
     if manifest is None:
         raise InputError(
@@ -185,11 +186,8 @@ def check_record(folder: Folder, record: Record) -> None:
     """
     manifest = read(folder)
     old = manifest["record"] if manifest else recorded(folder)
-    if old is None:
-        return
-    new = json.loads(json.dumps(asdict(record)))
-    changed = sorted(key for key in old | new if old.get(key) != new.get(key))
-    if changed:
+    changed = differing(old, json.loads(json.dumps(asdict(record))))
+    if old and changed:
         was = ", ".join(f"{key}: {old.get(key)}" for key in changed)
         verb = "differs" if len(changed) == 1 else "differ"
         raise InputError(
@@ -197,6 +195,13 @@ def check_record(folder: Folder, record: Record) -> None:
             f"stored here ({was}). Restore them, or write elsewhere with --out, or start over with "
             f"--fresh."
         )
+
+
+def differing(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
+    """Returns the keys in which two records differ, in order; none where one of them is unknown."""
+    if old is None or new is None:
+        return []
+    return sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
 
 
 def _schema(record: Record) -> dict[str, list[dict[str, str]]]:

@@ -72,7 +72,7 @@ class RunsTable:
             self.check(rows)
         double = double_run(rows) if "run_id" in rows.column_names else None
         if double:
-            raise DamagedFile(self.folder.runs, self.folder.root, double)
+            raise DamagedFile(self.folder.runs, self.folder.root, f"{double}{_packs_of(rows)}")
         return rows
 
     def check(self, rows: pa.Table) -> None:
@@ -170,6 +170,17 @@ class RunsTable:
         return Copy(pa.table({}), {})
 
 
+def _packs_of(rows: pa.Table) -> str:
+    """Names the packs that share a run, where rows say of which pack they are."""
+    if "pack" not in rows.column_names:
+        return ""
+    packs: dict[str, list[str]] = {}
+    for run, pack in zip(rows["run_id"].to_pylist(), rows["pack"].to_pylist(), strict=True):
+        packs.setdefault(run, []).append(pack)
+    shared = next(sorted(set(found)) for found in packs.values() if len(found) > 1)
+    return f" (in pack {' and pack '.join(str(pack)[:12] for pack in shared)})"
+
+
 def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns the rows of one file.
 
@@ -219,9 +230,10 @@ def recorded(folder: Folder) -> dict[str, Any] | None:
     if file is None:
         return None
     with reading(folder.root, file):
-        found = json.loads((pq.read_metadata(file).metadata or {})[RECORD])
+        told = (pq.read_metadata(file).metadata or {}).get(RECORD, b"nothing")
+        found = json.loads(told) if told != b"nothing" else None
         if not isinstance(found, dict):
-            raise TypeError(f"{RECORD.decode()} is no object")
+            raise DamagedFile(file, folder.root, "does not say what the pack records")
     return found
 
 
