@@ -1,6 +1,7 @@
 """Small sweeps and packs, trained once and shared by tests, and what is asked of their results."""
 
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +31,10 @@ from tfc_jax.pack import pack_id
 from tfc_jax.record import Record
 from tfc_jax.results import Results
 from tfc_jax.schema import Column
+from tfc_jax.seal import sealed
 from tfc_jax.started import started_packs
 from tfc_jax.store import PackStore
+from tfc_jax.tables import write_parquet
 from tfc_jax.timetable import Span
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +110,13 @@ def read_rows(table: Path) -> pa.Table:
     )
     keys = [name for name in ("run_id", "step", "layer") if name in rows.column_names]
     return rows.sort_by([(name, "ascending") for name in keys])
+
+
+def write_sealed(table: pa.Table, path: Path) -> None:
+    """Writes a file as launches do, with whatever rows."""
+    content = io.BytesIO()
+    write_parquet(table, content)
+    path.write_bytes(sealed(content.getvalue()))
 
 
 def _digest(rows: pa.Table) -> str:

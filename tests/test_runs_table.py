@@ -1,7 +1,6 @@
 """The copy of the runs table says what the files of the packs say, or is not used."""
 
 import errno
-import io
 import os
 import shutil
 from collections import Counter
@@ -21,6 +20,7 @@ from tests.sweeps import (
     make_sweep,
     train,
     train_fake_pack,
+    write_sealed,
 )
 from tfc_jax import files
 from tfc_jax.errors import InputError
@@ -32,9 +32,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.pack import pack_id
 from tfc_jax.results import Results
 from tfc_jax.runs_table import COPIED, LARGEST_ROWS, RunsTable
-from tfc_jax.seal import sealed
 from tfc_jax.started import started_packs
-from tfc_jax.tables import write_parquet
 
 PACKS = [RUNS, *(tuple(Run(seed=s, depth=d, steps=40) for s in range(3)) for d in (4, 5, 6))]
 NAMES = sorted(f"{pack_id(run.run_id for run in runs)}.parquet" for runs in PACKS)
@@ -132,6 +130,26 @@ def test_a_file_larger_than_any_of_ours_is_not_read_into_memory(folder: Folder) 
         list(started_packs(folder))
 
 
+def test_rows_of_several_programs_are_no_pack(folder: Folder) -> None:
+    make_store(folder, (Run(seed=9, depth=3), Run(seed=9, depth=4))).write_runs("failed", 0, 0.0)
+    with pytest.raises(InputError, match="its runs are of several programs"):
+        list(started_packs(folder))
+
+
+def test_planning_hashes_each_stored_run_once(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed, original = Counter[Run](), Run.run_id
+
+    def counting(run: Run) -> str:
+        hashed[run] += 1
+        return original.__get__(run)
+
+    monkeypatch.setattr(Run, "run_id", property(counting))
+    list(started_packs(folder))
+    assert dict(hashed) == dict.fromkeys((run for runs in PACKS for run in runs), 1)
+
+
 def test_a_file_of_the_same_size_and_time_is_another_one(folder: Folder) -> None:
     part = folder.runs / f"{PACK}.parquet"
     before, stat = mark(part), part.stat()
@@ -183,12 +201,6 @@ def with_a_row_too_few(path: Path) -> None:
     whole = pq.read_table(path)
     described = {COPIED: pq.read_metadata(path).metadata[COPIED]}
     write_sealed(whole.slice(1).replace_schema_metadata(described), path)
-
-
-def write_sealed(table: pa.Table, path: Path) -> None:
-    content = io.BytesIO()
-    write_parquet(table, content)
-    path.write_bytes(sealed(content.getvalue()))
 
 
 def of_another_writer(path: Path) -> None:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tfc_jax import choices, contents, manifest, orphans
 from tfc_jax.damage import UNREADABLE, Finding, check_parquet, line
 from tfc_jax.errors import InputError
 from tfc_jax.layout import EMPTY_PART, Folder
 from tfc_jax.pack_damage import ROWS_REMEDY, check_packs
 from tfc_jax.results import stored_analysis
-from tfc_jax.runs_table import RunsTable
+from tfc_jax.runs_table import RunsTable, recorded
 from tfc_jax.schema import RESULT_TABLES
 from tfc_jax.seal import is_sealed_file
 from tfc_jax.started import started_packs
@@ -22,6 +24,7 @@ from tfc_jax.stored_files import StoredFiles
 from tfc_jax.untrusted import DamagedFile
 from tfc_jax.wording import counted
 
+AGAIN = "`tfc run` writes it again."
 DELETE = "Delete it: nothing is lost."
 MANIFEST = f"Delete it: {manifest.AGAIN}"
 SWEEP = "`tfc run` of your sweep file writes it again."
@@ -98,10 +101,9 @@ def check(folder: Folder) -> Report:
     of_packs = check_packs(folder, packs, stored)
     found = [*_check_whole(folder, stored), *chain.from_iterable(of_packs.values())]
     if not any(one.path == folder.analysis or _is_damaged_row(one, folder) for one in found):
-        started = list(
-            _check_reading(folder.runs, lambda: list(started_packs(folder)), ROWS_REMEDY)
-        )
+        started = list(_check_started(folder))
         doubled = {} if started else orphans.doubled(folder, stored)
+        of_packs = {pack: found for pack, found in of_packs.items() if pack not in doubled}
         rows = {folder.runs / f"{pack}.parquet" for pack in doubled}
         found = [*(one for one in found if one.path not in rows), *started, *doubled.values()]
     everything = [path for path in folder.root.rglob("*") if path.is_file()]
@@ -114,6 +116,16 @@ def check(folder: Folder) -> Report:
     )
 
 
+def _check_started(folder: Folder) -> Iterator[Finding]:
+    """Reads the rows of all packs as a launch does: each may be right, and not fit the others."""
+    for one in _check_reading(folder.runs, lambda: list(started_packs(folder))):
+        if one.path == folder.runs:
+            way_out = "delete all files whose names begin with that of one of these packs"
+            yield replace(one, what=f"{one.what}: {way_out}")
+        else:
+            yield replace(one, remedy=ROWS_REMEDY)
+
+
 def _is_damaged_row(finding: Finding, folder: Folder) -> bool:
     return finding.is_damage and finding.path.parent == folder.runs
 
@@ -124,13 +136,14 @@ def _is_loss(finding: Finding) -> bool:
 
 def _check_whole(folder: Folder, stored: StoredFiles) -> Iterator[Finding]:
     """Checks what belongs to no pack."""
-    yield from _check_documents(folder)
-    empty = [folder.table(table) / EMPTY_PART for table in ("runs", *RESULT_TABLES)]
-    for path in filter(Path.exists, empty):
-        is_alone = len(list(path.parent.glob("*.parquet"))) == 1  # readers need one for the columns
-        yield from _with(check_parquet(path), "" if is_alone else DELETE)
+    yield from _check_documents(folder, stored)
+    for table in ("runs", *RESULT_TABLES):
+        path = folder.table(table) / EMPTY_PART
+        if path.exists():
+            is_alone = len(list(path.parent.glob("*.parquet"))) == 1  # readers need its columns
+            yield from _with(_check_empty(path), AGAIN if is_alone else DELETE)
     if folder.cells.exists():
-        yield from _with(check_parquet(folder.cells), "`tfc run` writes it again.")
+        yield from _with(check_parquet(folder.cells), AGAIN)
     yield from orphans.strays(stored)
     for path in sorted(folder.checkpoints.glob("*.damaged")):
         what = "was set aside, since it is damaged: the pack went on without it"
@@ -142,16 +155,52 @@ def _with(found: Iterable[Finding], remedy: str) -> Iterator[Finding]:
     return (replace(one, remedy=remedy) for one in found)
 
 
-def _check_documents(folder: Folder) -> Iterator[Finding]:
+def _check_empty(path: Path) -> Iterator[Finding]:
+    """Checks the part without rows, which must have the columns of the others."""
+    found = list(check_parquet(path))
+    yield from found
+    if found:
+        return
+    if not is_sealed_file(path):
+        yield Finding(path, "is not what was written (SHA-256)")
+        return
+    others = [part for part in sorted(path.parent.glob("*.parquet")) if part != path]
+    if others and not any(_same_columns(path, part) for part in others):
+        yield Finding(path, "has other columns than the other files of its table")
+
+
+def _same_columns(empty: Path, part: Path) -> bool:
+    try:
+        return bool(pq.read_schema(part).names == pq.read_schema(empty).names)
+    except UNREADABLE:  # said where the part is checked
+        return True
+
+
+def _check_documents(folder: Folder, stored: StoredFiles) -> Iterator[Finding]:
     """Reads what belongs to no pack as the commands do that need it."""
     of_manifest = list(_check_reading(folder.manifest, lambda: manifest.read(folder), MANIFEST))
     yield from of_manifest
-    if not folder.manifest.exists():
-        yield Finding(folder.manifest, "is missing", remedy=manifest.AGAIN)
+    if not folder.manifest.exists():  # a launch that is killed before anything trains leaves none
+        is_damage = bool(stored.packs)
+        remedy = manifest.AGAIN if is_damage else ""
+        yield Finding(folder.manifest, "is missing", is_damage=is_damage, remedy=remedy)
     elif not of_manifest:
         yield from _check_reading(folder.sweep, lambda: manifest.stored_sweep(folder), SWEEP)
+        yield from _check_record(folder)
     yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"), SCHEDULES)
     yield from _check_reading(folder.analysis, lambda: stored_analysis(folder), ANALYSIS)
+
+
+def _check_record(folder: Folder) -> Iterator[Finding]:
+    """Compares what the manifest says is recorded with what the rows of the packs say."""
+    try:
+        by_rows = recorded(folder)
+    except UNREADABLE:  # said of the file of that pack
+        return
+    changed = manifest.differing((manifest.read(folder) or {})["record"], by_rows)
+    if changed:
+        what = f"says of record.{', record.'.join(changed)} what the rows do not"
+        yield Finding(folder.manifest, what, remedy=MANIFEST)
 
 
 def _check_reading(path: Path, read: Callable[[], object], remedy: str = "") -> Iterator[Finding]:
@@ -162,6 +211,7 @@ def _check_reading(path: Path, read: Callable[[], object], remedy: str = "") -> 
         yield Finding(error.file, f"is damaged: {error.what}", remedy=remedy)
     except UNREADABLE as error:
         told = line(error).removeprefix(f"{path}: ").removesuffix(".")
+        told = told.removesuffix(f". {remedy[:-1]}")  # some errors tell it themselves
         yield Finding(path, f"cannot be read: {told}", remedy=remedy)
 
 

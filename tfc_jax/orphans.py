@@ -26,8 +26,12 @@ def strays(stored: StoredFiles) -> Iterator[Finding]:
 
 
 def foreign_rows(stored: StoredFiles) -> Iterator[Finding]:
-    """Finds those that every reader takes for a part of the table."""
-    return (one for one in strays(stored) if one.path.suffix == ".parquet")
+    """Finds those that every reader takes for a part of the table, also in a folder among them."""
+    return (one for one in strays(stored) if _has_rows(one.path))
+
+
+def _has_rows(path: Path) -> bool:
+    return path.suffix == ".parquet" or any(path.rglob("*.parquet"))
 
 
 def unplanned(stored: StoredFiles, planned: AbstractSet[str]) -> Iterator[Finding]:
@@ -41,20 +45,18 @@ def unplanned(stored: StoredFiles, planned: AbstractSet[str]) -> Iterator[Findin
 
 
 def doubled(folder: Folder, stored: StoredFiles) -> dict[str, Finding]:
-    """Finds packs without rows, by pack, of which a run stands in the rows of another pack."""
+    """Finds packs without rows, by pack, of which another pack has a run, with rows or without."""
     lost = sorted(stored.parts.keys() - stored.rows)
-    if not lost or not stored.rows:
-        return {}
-    known = set(RunsTable(folder, NEEDED).read()["run_id"].to_pylist())
-    return {
-        pack: Finding(
-            stored.parts[pack][0],
-            f"is of pack {pack}, which has no rows in the runs table, while other packs have its "
-            f"runs: {_remedy(pack)}",
-        )
-        for pack in lost
-        if not known.isdisjoint(_runs_in(stored.parts[pack][0]))
-    }
+    known = set(RunsTable(folder, NEEDED).read()["run_id"].to_pylist()) if lost else set()
+    found = {}
+    for pack in lost:
+        part = stored.parts[pack][0]
+        runs = _runs_in(part)
+        if not known.isdisjoint(runs):
+            what = f"is of pack {pack}, which has no rows in the runs table, while other packs have"
+            found[pack] = Finding(part, f"{what} its runs: {_remedy(pack)}")
+        known |= runs
+    return found
 
 
 def _remedy(pack: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,10 +21,7 @@ from tfc_jax.stored_columns import double_run, wrong_value
 from tfc_jax.stored_files import StoredFiles
 
 MOST_AT_ONCE = 4  # packs, whose states are in memory meanwhile
-NO_CHECKPOINT = (
-    "has no intact file, so nothing tells whether the rows of this pack are those that were "
-    "committed"
-)
+UNTOLD = "nothing tells whether the rows of this pack are those that were committed"
 FROM_CHECKPOINT = "from the newest checkpoint, and trains only what that lacks"
 ROWS_REMEDY = f"Delete it: `tfc run` writes it again {FROM_CHECKPOINT}."
 
@@ -51,6 +49,8 @@ def check_packs(
 def _check_pack(folder: Folder, stored: StoredFiles, pack: str) -> list[Finding]:
     paths, parts = stored.checkpoints.get(pack, ()), stored.parts.get(pack, ())
     found, checkpoint = newest(paths, pack)
+    if checkpoint is None and parts:
+        found = _without_checkpoint(folder, pack, found)
     found += _check_data(folder, pack, checkpoint, parts)
     found += _check_rows(folder, pack, _steps(folder, pack, paths, checkpoint, parts))
     found += _check_weights(folder, pack, checkpoint)
@@ -62,8 +62,15 @@ def _check_data(
 ) -> list[Finding]:
     if checkpoint:
         return check_parts(folder, pack, checkpoint.parts, parts)
-    lost = [Finding(folder.checkpoints / f"{pack}-*.npz", NO_CHECKPOINT)] if parts else []
-    return [*lost, *chain.from_iterable(map(check_parquet, parts))]
+    return [*chain.from_iterable(map(check_parquet, parts))]
+
+
+def _without_checkpoint(folder: Folder, pack: str, damaged: list[Finding]) -> list[Finding]:
+    """Says what it means that no checkpoint of a pack is intact."""
+    if not damaged:
+        return [Finding(folder.checkpoints / f"{pack}-*.npz", f"are missing: {UNTOLD}")]
+    first = replace(damaged[0], what=f"is damaged, and no other of its pack is intact: {UNTOLD}")
+    return [first, *damaged[1:]]
 
 
 def _steps(

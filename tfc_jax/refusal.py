@@ -1,5 +1,6 @@
 """Nothing is added to results that are damaged."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain
@@ -12,6 +13,8 @@ from tfc_jax.layout import Folder, steps_of
 from tfc_jax.pack_damage import check_packs
 from tfc_jax.stored_files import StoredFiles
 
+logger = logging.getLogger(__name__)
+
 MOST_NAMED = 5  # damaged files in a refusal; the rest is counted
 MAGIC = b"PAR1"  # at both ends of a Parquet file
 # Bytes up to which every file is read, packs that are done included: that takes a few seconds.
@@ -23,7 +26,10 @@ SMALLEST = 2**18  # bytes as which each file counts at least: to open one takes 
 def refuse_damage(
     folder: Folder, steps_done: Mapping[str, int], unfinished: AbstractSet[str]
 ) -> None:
-    """Refuses to add to results that are damaged; a damaged checkpoint costs no row, and passes.
+    """Refuses to add to results that are damaged.
+
+    A damaged checkpoint of a pack that is done costs no row, and a stray that is no Parquet adds
+    none: these are told, and passed.
 
     Args:
       steps_done: what the runs table says of all packs of the plan.
@@ -34,6 +40,7 @@ def refuse_damage(
       InputError: some file is not what was committed.
     """
     stored = StoredFiles.of(folder)
+    passed = [one for one in orphans.strays(stored) if one not in orphans.foreign_rows(stored)]
     found = [Finding(part, "is cut short") for part in stored.all_parts if not _has_ends(part)]
     found += [*orphans.foreign_rows(stored), *orphans.unplanned(stored, steps_done.keys())]
     done = {pack: steps for pack, steps in steps_done.items() if steps and pack not in unfinished}
@@ -41,12 +48,15 @@ def refuse_damage(
     whole = check_packs(folder, list(done), stored) if is_small else {}
     for pack, steps in done.items():
         of_pack = [one for one in whole.get(pack, ()) if one.path.parent != folder.checkpoints]
+        passed += [one for one in whole.get(pack, ()) if one not in of_pack]
         found += of_pack or _check_steps(folder, pack, steps, stored.parts.get(pack, ()))
     for pack in unfinished:
         _, checkpoint = newest(stored.checkpoints.get(pack, ()), pack)
         parts = stored.parts.get(pack, ())
         found += check_parts(folder, pack, checkpoint.parts, parts) if checkpoint else []
     _refuse(folder, found)
+    for one in passed:
+        logger.warning("%s. `tfc fsck %s` says more.", one, folder.root)
 
 
 def _refuse(folder: Folder, found: Iterable[Finding]) -> None:

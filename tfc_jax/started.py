@@ -35,10 +35,10 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
     column = {name: table[name].tolist() for name in ("run_id", *_OF_PACKS)}
     for _, rows in groupby(range(len(runs)), column["pack"].__getitem__):
         lanes = list(rows)
-        first = lanes[0]
-        of_pack = tuple(runs[first : first + len(lanes)])
+        first, stop = lanes[0], lanes[-1] + 1
+        of_pack = tuple(runs[first:stop])
         digest = column["dataset_sha256"][first]
-        _check_names(folder, column["pack"][first], of_pack, column["run_id"][first:])
+        _check_names(folder, column["pack"][first], of_pack, column["run_id"][first:stop])
         yield StartedPack(
             runs=of_pack,
             width=column["pack_width"][first],
@@ -53,10 +53,10 @@ def started_packs(folder: Folder) -> Iterator[StartedPack]:
 def _check_names(folder: Folder, pack: str, runs: Sequence[Run], ids: Sequence[str]) -> None:
     """Refuses rows whose ids are not hashes of what they are of: a run could be trained twice."""
     wrong = None
-    for run, run_id in zip(runs, ids, strict=False):
+    for run, run_id in zip(runs, ids, strict=True):
         if run.run_id != run_id:
             wrong = f"the keys of run {run_id[:40]!r} are those of run {run.run_id}"
-    if wrong is None and pack_id(run.run_id for run in runs) != pack:
+    if wrong is None and pack_id(ids) != pack:
         wrong = f"its runs are not those of pack {pack[:40]!r}"
     if wrong is None and len({program_key(run) for run in runs}) > 1:
         wrong = "its runs are of several programs"

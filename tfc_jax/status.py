@@ -116,7 +116,7 @@ class Status:
         """Throughput and time left, or since when nobody is training."""
         if self.training:
             if self.rate is None or self.eta_s is None:
-                return "training now; no rate yet"
+                return "at work: compiling, or at its first steps"
             left = about(self.eta_s)
             return f"training now; {left} left at {self.rate:,.0f} run-steps/s"
         if self.last_event_s is None:

@@ -10,34 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.sweeps import BARE, content, make_sweep, train
-from tfc_jax import files, fsck, refusal
+from tests.damage.conftest import RECORD
+from tests.sweeps import content, make_sweep, train, write_sealed
+from tfc_jax import fsck, refusal
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
-from tfc_jax.layout import EMPTY_PART, Folder
+from tfc_jax.layout import EMPTY_PART, Folder, pack_of
+from tfc_jax.runs_table import RECORD as RECORDED
 from tfc_jax.stage import Stage
 from tfc_jax.tables import write_parquet
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    record = BARE | {"metrics": ["similarity"], "probes": ["generalization"]}
-    return make_sweep(tmp_path_factory.mktemp("sweep"), record=record)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    """6 runs in 2 packs, in several groups each."""
-    out = tmp_path_factory.mktemp("trained") / "out"
-    train(sweep, out, commit_seconds=0)
-    return out
-
-
-@pytest.fixture
-def folder(tmp_path: Path, trained: Path) -> Folder:
-    """A copy to damage; the copy of the runs table is made anew, since files have new inodes."""
-    shutil.copytree(trained, tmp_path / "out")
-    return Folder(tmp_path / "out")
 
 
 def damage(folder: Folder) -> list[str]:
@@ -139,8 +120,12 @@ def test_rows_of_the_runs_table_that_promise_too_much_are_found(folder: Folder) 
     rows = pq.ParquetFile(path).read()
     place = rows.column_names.index("steps_done")
     more = pa.array([99] * len(rows), pa.int64())
-    write_parquet(rows.set_column(place, "steps_done", more), path)
-    assert damage(folder) == [str(path.relative_to(folder.root))]
+    write_sealed(rows.set_column(place, "steps_done", more), path)
+    (found,) = fsck.check(folder).damage
+    assert (found.path, found.what) == (
+        path,
+        "says that more is committed than the 60 steps that are",
+    )
 
 
 def test_rows_of_a_pack_of_which_nothing_else_is_left_are_found(folder: Folder) -> None:
@@ -148,6 +133,32 @@ def test_rows_of_a_pack_of_which_nothing_else_is_left_are_found(folder: Folder) 
     for path in folder.root.glob(f"*/{pack}-*"):
         path.unlink()
     assert damage(folder) == [f"runs/{pack}.parquet"]
+
+
+def test_weights_that_are_gone_are_written_again_with_the_rows_alone_deleted(
+    folder: Folder, sweep: Sweep
+) -> None:
+    path = sorted(folder.params.glob("*.npz"))[0]
+    path.unlink()
+    (found,) = fsck.check(folder).damage
+    assert found.remedy.startswith(f"Delete runs/{path.stem}.parquet: `tfc run` writes both again")
+    (folder.runs / f"{path.stem}.parquet").unlink()
+    assert train(sweep, folder.root) == {"done": 6}
+    assert fsck.check(folder).findings == ()
+
+
+def test_other_arrays_among_the_weights_are_of_no_pack(folder: Folder) -> None:
+    np.savez(folder.params / "0123456789ab.old.npz", mine=np.zeros(3))
+    assert fsck.check(folder).packs == 2
+
+
+def test_a_part_without_rows_that_has_other_columns_is_found(folder: Folder) -> None:
+    empty = folder.table("steps") / EMPTY_PART
+    write_sealed(pq.read_table(empty).append_column("new", [[]]), empty)
+    (found,) = fsck.check(folder).damage
+    assert found.path == empty
+    assert found.what == "has other columns than the other files of its table"
+    assert found.remedy == fsck.DELETE
 
 
 def test_weights_that_are_not_those_of_the_checkpoint_are_found(folder: Folder) -> None:
@@ -165,10 +176,11 @@ def test_a_copy_of_the_runs_table_with_other_rows_is_found(trained: Path, tmp_pa
     lanes = pa.array([9] * len(whole), pa.int64())
     place = whole.column_names.index("lane")
     try:
-        with files.new_file(folder.gathered) as file:
-            changed = whole.set_column(place, "lane", lanes)
-            write_parquet(changed.replace_schema_metadata(whole.schema.metadata), file)
-        assert damage(folder) == [".runs.parquet"]
+        changed = whole.set_column(place, "lane", lanes)
+        write_sealed(changed.replace_schema_metadata(whole.schema.metadata), folder.gathered)
+        (found,) = fsck.check(folder).damage
+        assert found.path == folder.gathered
+        assert found.what == "does not hold the rows of its files"
     finally:
         folder.gathered.write_bytes(raw)
 
@@ -195,11 +207,8 @@ def test_a_checkpoint_that_was_set_aside_is_named(folder: Folder) -> None:
 
 
 def more_steps(folder: Folder, tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path, base={"steps": 80}, record=BARE | RECORDED)
+    sweep = make_sweep(tmp_path, base={"steps": 80}, record=RECORD)
     train(sweep, folder.root)
-
-
-RECORDED = {"metrics": ["similarity"], "probes": ["generalization"]}
 
 
 @pytest.mark.parametrize("do", DAMAGES)
@@ -257,3 +266,70 @@ def test_a_launch_clears_away_what_a_kill_left_of_packs_that_are_done(
     assert list(folder.staging.glob(f"{pack}.*")) == []
     assert not half.exists()
     assert fsck.check(folder).damage == []
+
+
+def test_the_only_checkpoint_of_a_pack_is_told_once_and_also_by_a_launch(
+    folder: Folder, sweep: Sweep, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest, *older = folder.checkpoints_of(some_part(folder).name[:12])
+    for path in older:
+        path.unlink()
+    newest.write_bytes(newest.read_bytes()[:-1])
+    (found,) = fsck.check(folder).damage
+    assert found.path == newest
+    assert "no other of its pack is intact: nothing tells whether the rows" in found.what
+    assert train(sweep, folder.root) == {"done": 6}
+    (told,) = caplog.messages
+    assert told.startswith(f"{newest} is damaged")
+    assert told.endswith(f"`tfc fsck {folder.root}` says more.")
+
+
+def test_a_manifest_that_says_what_the_rows_do_not_is_found(folder: Folder, sweep: Sweep) -> None:
+    text = folder.manifest.read_text()
+    assert '"every": 2' in text
+    folder.manifest.write_text(text.replace('"every": 2', '"every": 3'))
+    (found,) = fsck.check(folder).damage
+    assert (found.path, found.what) == (
+        folder.manifest,
+        "says of record.every what the rows do not",
+    )
+    assert found.remedy.startswith("Delete it")
+    folder.manifest.unlink()
+    assert train(sweep, folder.root) == {"done": 6}
+    assert fsck.check(folder).findings == ()
+
+
+def test_rows_that_do_not_say_what_is_recorded_are_told_so(folder: Folder, sweep: Sweep) -> None:
+    for rows in folder.runs.glob("*-*.parquet"):
+        rows.unlink()
+    rows = min(path for path in folder.runs.iterdir() if path.name != EMPTY_PART)
+    folder.manifest.unlink()
+    for metadata in ({}, {RECORDED: b"[]"}):
+        table = pq.read_table(rows, partitioning=None)
+        schema = table.schema.with_metadata(table.schema.metadata | metadata)
+        pq.write_table(table.cast(schema.remove_metadata()).replace_schema_metadata(metadata), rows)
+        with pytest.raises(InputError, match="does not say what the pack records"):
+            train(sweep, folder.root)
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_bit_that_flipped_in_a_part_without_rows_is_found_and_mended(
+    folder: Folder, sweep: Sweep, is_alone: bool
+) -> None:
+    empty = folder.table("steps") / EMPTY_PART
+    if is_alone:  # as before the first commit
+        for path in folder.root.rglob("*"):
+            if path.is_file() and pack_of(path):
+                path.unlink()
+    content = empty.read_bytes()
+    assert b"accuracy" in content
+    empty.write_bytes(content.replace(b"accuracy", b"bccuracy"))
+    (found,) = fsck.check(folder).damage
+    assert (found.path, found.what) == (empty, "is not what was written (SHA-256)")
+    if is_alone:
+        assert found.remedy == "`tfc run` writes it again."
+    else:
+        assert found.remedy == fsck.DELETE
+        empty.unlink()
+    assert train(sweep, folder.root) == {"done": 6}
+    assert fsck.check(folder).findings == ()
