@@ -274,6 +274,13 @@ def test_a_contradiction_is_counted_shown_and_comes_with_its_remedy() -> None:
     assert not list(product.contradictions(keep))
 
 
+def test_of_a_contradiction_in_all_runs_a_key_is_to_be_changed() -> None:
+    """To leave all runs out would leave no sweep."""
+    product = Grid(BASE, (Axis(("optimizer",), [("adam",)]), Axis(("momentum",), [(0.9,)])))
+    ((_, sentence),) = product.contradictions(product.kept([]))
+    assert sentence.endswith("momentum 0.9. Change optimizer or momentum.")
+
+
 def test_a_hundred_thousand_runs_are_distinct_and_share_their_values() -> None:
     lists = {"depth": range(2, 12), "init_scale": np.linspace(0.5, 2, 100).tolist()}
     axes = [Axis((name,), [(v,) for v in vs]) for name, vs in lists.items()]

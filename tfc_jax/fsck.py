@@ -211,7 +211,7 @@ def _check_reading(path: Path, read: Callable[[], object], remedy: str = "") -> 
         yield Finding(error.file, f"is damaged: {error.what}", remedy=remedy)
     except UNREADABLE as error:
         told = line(error).removeprefix(f"{path}: ").removesuffix(".")
-        told = told.removesuffix(f". {remedy[:-1]}")  # some errors tell it themselves
+        told = told.removesuffix(f". {remedy[:-1]}").partition(". Restore it from a copy")[0]
         yield Finding(path, f"cannot be read: {told}", remedy=remedy)
 
 

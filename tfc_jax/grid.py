@@ -85,6 +85,8 @@ class Grid:
                 of = counted(int(np.count_nonzero(keep)), "run")
                 counts = f"{np.count_nonzero(wrong)} of {of}"
                 remedy = f'To leave these out, add to exclude: "{condition.text}"'
+                if np.array_equal(wrong, keep):
+                    remedy = f"Change {' or '.join(named)}"
                 yield condition, f"{why}. Met in {counts}, such as {example}. {remedy}."
 
     def _column(self, name: str) -> NDArray[Any]:

@@ -111,8 +111,9 @@ def read(folder: Folder) -> dict[str, Any] | None:
     Raises:
       InputError: it is not one that a launch wrote.
     """
+    remedy = f"Restore it from a copy; `tfc fsck {folder.root}` says what else can be done."
     try:
-        content = read_json(folder.manifest)
+        content = read_json(folder.manifest, remedy)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -120,10 +121,7 @@ def read(folder: Folder) -> dict[str, Any] | None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{folder.manifest}: {key}: {first['msg']}. Restore it from a copy; `tfc fsck "
-            f"{folder.root}` says what else can be done."
-        ) from None
+        raise InputError(f"{folder.manifest}: {key}: {first['msg']}. {remedy}") from None
     return content
 
 

@@ -164,7 +164,8 @@ class Display:
         steps = self._plan.sweep.steps
         eta = line.eta_s(steps)
         left = f"  {duration(eta)} left" if eta and line.step < steps else ""
-        return f"step {line.step}/{steps}  {line.rate:,.0f} run-steps/s{left}"
+        rate = f"  {line.rate:,.0f} run-steps/s" if line.rate else ""  # of one chunk there is none
+        return f"step {line.step}/{steps}{rate}{left}"
 
     def _say(self, text: str, *, is_error: bool = False) -> None:
         if is_error or not self._quiet:

@@ -299,6 +299,18 @@ def test_a_manifest_that_says_what_the_rows_do_not_is_found(folder: Folder, swee
     assert fsck.check(folder).findings == ()
 
 
+@pytest.mark.parametrize("content", ["{", '{"name": 1}'])
+def test_what_a_launch_says_of_a_damaged_manifest_leads_to_what_mends_it(
+    folder: Folder, sweep: Sweep, content: str
+) -> None:
+    folder.manifest.write_text(content)
+    with pytest.raises(InputError, match=r"`tfc fsck .*` says what else can be done"):
+        train(sweep, folder.root)
+    (found,) = fsck.check(folder).damage
+    assert "Restore" not in str(found)
+    assert found.remedy.startswith("Delete it")
+
+
 def test_rows_that_do_not_say_what_is_recorded_are_told_so(folder: Folder, sweep: Sweep) -> None:
     for rows in folder.runs.glob("*-*.parquet"):
         rows.unlink()

@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from tests.sweeps import AXES, content, make_sweep, train, write_sweep
 from tfc_jax import launch, manifest, started
@@ -18,6 +20,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
 from tfc_jax.manifest import launched_sweep
 from tfc_jax.pack import pack_id
+from tfc_jax.progress import Display
 from tfc_jax.results import open_results
 from tfc_jax.started import started_packs
 from tfc_jax.status import read_status
@@ -206,6 +209,17 @@ def test_failed_packs_that_have_all_steps_are_ended_by_a_retry(
     assert train(sweep, out) == Counter(failed=6)
     assert train(sweep, out, retry=True) == DONE
     assert content(out) == content(finished)
+
+
+def test_a_pack_of_one_chunk_has_no_rate_to_show(tmp_path: Path) -> None:
+    """A rate counts from the end of the first chunk, which waits for much else."""
+    text = StringIO()
+    with Display(Console(file=text, width=200), quiet=False) as display:
+        train(make_sweep(tmp_path, base={"steps": 2}), tmp_path / "out", on_event=display)
+    lines = [line for line in text.getvalue().splitlines() if "done (" in line]
+    assert len(lines) == 2
+    assert all("step 2/2  done (" in line for line in lines)
+    assert "run-steps/s" not in text.getvalue()
 
 
 def test_python_trains_and_opens_in_one_call(
