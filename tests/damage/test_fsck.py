@@ -311,6 +311,12 @@ def test_what_a_launch_says_of_a_damaged_manifest_leads_to_what_mends_it(
     assert found.remedy.startswith("Delete it")
 
 
+def test_a_sweep_that_is_missing_comes_with_one_remedy(folder: Folder) -> None:
+    folder.sweep.unlink()
+    (found,) = fsck.check(folder).damage
+    assert str(found) == f"{folder.sweep} cannot be read: missing. {fsck.SWEEP}"
+
+
 def test_rows_that_do_not_say_what_is_recorded_are_told_so(folder: Folder, sweep: Sweep) -> None:
     for rows in folder.runs.glob("*-*.parquet"):
         rows.unlink()
