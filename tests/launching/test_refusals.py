@@ -157,6 +157,13 @@ def test_fresh_forgets_for_good_what_is_done_before_it_deletes_rows(
     assert {path.name for path in out.iterdir()} == {"runs", "manifest.json", ".lock"}
 
 
+def test_the_room_that_fresh_makes_is_that_of_what_it_deletes(out: Path) -> None:
+    (out / "runs" / "notes.txt").touch()
+    before, listed = set(files(out)), set(fresh.deleted(Folder(out)))
+    fresh.clear(Folder(out))
+    assert listed == before - set(files(out))
+
+
 def test_a_folder_that_fresh_cannot_delete_stops_it(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
