@@ -47,8 +47,9 @@ def unplanned(stored: StoredFiles, planned: AbstractSet[str]) -> Iterator[Findin
 def doubled(folder: Folder, stored: StoredFiles) -> dict[str, Finding]:
     """Finds packs without rows, by pack, of which another pack has a run, with rows or without."""
     lost = sorted(stored.parts.keys() - stored.rows)
-    known = set(RunsTable(folder, NEEDED).read()["run_id"].to_pylist()) if lost else set()
-    found = {}
+    known, found = set[str](), dict[str, Finding]()
+    if lost and stored.rows:
+        known |= set(RunsTable(folder, NEEDED).read()["run_id"].to_pylist())
     for pack in lost:
         part = stored.parts[pack][0]
         runs = _runs_in(part)
