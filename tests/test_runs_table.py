@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -126,8 +127,12 @@ def test_a_damaged_file_is_noticed_though_there_is_a_copy_of_it(folder: Folder) 
 def test_a_file_larger_than_any_of_ours_is_not_read_into_memory(folder: Folder) -> None:
     part = folder.runs / f"{PACK}.parquet"
     os.truncate(part, LARGEST_ROWS + 1)  # of holes: it takes no room on the disk
+    tracemalloc.start()
     with pytest.raises(InputError, match=rf"it has more than {LARGEST_ROWS} bytes"):
         list(started_packs(folder))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < LARGEST_ROWS / 4
 
 
 def test_rows_of_several_programs_are_no_pack(folder: Folder) -> None:

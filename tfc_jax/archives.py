@@ -7,6 +7,7 @@ so the names of members lead nowhere. What they claim to hold is checked before 
 import io
 import math
 import struct
+import threading
 import tokenize
 import zipfile
 import zlib
@@ -23,6 +24,9 @@ _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+# Headers of arrays are Python literals, and the parser of CPython 3.11 counts its depth for all
+# threads together: where a garbage collection lets another one run, both may end in a SystemError.
+_ONE_AT_A_TIME = threading.Lock()
 _UNREADABLE = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
     *(tokenize.TokenError, SyntaxError, struct.error),  # of headers that are no Python literals
@@ -37,13 +41,18 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, n
         more than it can, or more than 1 GiB and 200 times its own size.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check(archive, path.stat().st_size, names)
-        with np.load(path, allow_pickle=False) as arrays:
-            wanted = [name for name in arrays.files if names is None or name in names]
-            return {name: arrays[name] for name in wanted}
+        with _ONE_AT_A_TIME:
+            return _read(path, names)
     except _UNREADABLE as error:
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _read(path: Path, names: Collection[str] | None) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        _check(archive, path.stat().st_size, names)
+    with np.load(path, allow_pickle=False) as arrays:
+        wanted = [name for name in arrays.files if names is None or name in names]
+        return {name: arrays[name] for name in wanted}
 
 
 def names_of(path: Path) -> list[str]:

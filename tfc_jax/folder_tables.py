@@ -6,6 +6,7 @@ Only the launch that holds the folder's lock writes them.
 import errno
 import io
 import logging
+import os
 import shutil
 from collections.abc import Container, Iterator
 from contextlib import suppress
@@ -37,7 +38,8 @@ def create(folder: Folder, record: Record) -> None:
     files.sync_folder(folder.root)  # also for what a launch made that was killed before it did so
     tables = {**result_columns(record), "runs": run_columns(record)}
     for table in sorted(set(RESULT_TABLES) - tables.keys()):
-        _remove_if_empty(folder.table(table))
+        with suppress(FileNotFoundError):  # a launch that replaced this one has done it
+            _remove_if_empty(folder.table(table))
     for table, columns in tables.items():
         try:
             _create_table(folder, table, arrow_schema(table, columns))
@@ -60,7 +62,7 @@ def clear_traces(folder: Folder, settled: Container[str]) -> None:
 def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
     place, content = folder.table(table), _sealed(schema.empty_table())
     if (place / EMPTY_PART).exists() and (
-        not _is_empty(place) or (place / EMPTY_PART).read_bytes() == content
+        _has_rows(place) or (place / EMPTY_PART).read_bytes() == content
     ):
         return
     staged = folder.staging / table
@@ -76,15 +78,21 @@ def _create_table(folder: Folder, table: str, schema: pa.Schema) -> None:
         files.move_in(staged, place)
 
 
-def _is_empty(place: Path) -> bool:
-    """Whether a table has no file but the empty part."""
-    return place.is_dir() and [path.name for path in place.iterdir()] == [EMPTY_PART]
+def _has_rows(place: Path) -> bool:
+    """Whether a table has a part besides the empty one."""
+    names = _names(place)
+    return any(name.endswith(".parquet") and name != EMPTY_PART for name in names)
 
 
 def _remove_if_empty(place: Path) -> None:
-    if _is_empty(place):
+    if set(_names(place)) <= {EMPTY_PART}:
         files.remove(place / EMPTY_PART)
         files.remove(place)
+
+
+def _names(place: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
+        yield from (entry.name for entry in entries)
 
 
 def _sealed(table: pa.Table) -> bytes:

@@ -19,12 +19,13 @@ def check_ours(folder: Folder) -> None:
       InputError: the folder holds files of packs, and no manifest of ours; or something that would
         be read as a part of the tables that come.
     """
-    for stray in orphans.foreign_rows(StoredFiles.of(folder)):
+    stored = StoredFiles.of(folder)
+    for stray in orphans.foreign_rows(stored):
         raise InputError(
             f"{stray.path}: --fresh deletes what launches wrote, and this is something else, which "
             f"is read with the table. Move it away first."
         )
-    has_rows = bool(StoredFiles.of(folder).packs) or folder.cells.exists()
+    has_rows = bool(stored.packs) or folder.cells.exists()
     if has_rows and manifest.read(folder) is None:
         raise InputError(
             f"{folder.root}: --fresh deletes results, but this folder has no manifest.json. "

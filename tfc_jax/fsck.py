@@ -26,6 +26,7 @@ from tfc_jax.wording import counted
 
 AGAIN = "`tfc run` writes it again."
 DELETE = "Delete it: nothing is lost."
+ALONE = f"Delete it: {AGAIN}"
 MANIFEST = f"Delete it: {manifest.AGAIN}"
 SWEEP = "`tfc run` of your sweep file writes it again."
 SCHEDULES = "Delete it: packs that have not started then take the defaults."
@@ -119,11 +120,7 @@ def check(folder: Folder) -> Report:
 def _check_started(folder: Folder) -> Iterator[Finding]:
     """Reads the rows of all packs as a launch does: each may be right, and not fit the others."""
     for one in _check_reading(folder.runs, lambda: list(started_packs(folder))):
-        if one.path == folder.runs:
-            way_out = "delete all files whose names begin with that of one of these packs"
-            yield replace(one, what=f"{one.what}: {way_out}")
-        else:
-            yield replace(one, remedy=ROWS_REMEDY)
+        yield one if one.path == folder.runs else replace(one, remedy=ROWS_REMEDY)
 
 
 def _is_damaged_row(finding: Finding, folder: Folder) -> bool:
@@ -141,7 +138,7 @@ def _check_whole(folder: Folder, stored: StoredFiles) -> Iterator[Finding]:
         path = folder.table(table) / EMPTY_PART
         if path.exists():
             is_alone = len(list(path.parent.glob("*.parquet"))) == 1  # readers need its columns
-            yield from _with(_check_empty(path), AGAIN if is_alone else DELETE)
+            yield from _with(_check_empty(path), ALONE if is_alone else DELETE)
     if folder.cells.exists():
         yield from _with(check_parquet(folder.cells), AGAIN)
     yield from orphans.strays(stored)
@@ -161,18 +158,26 @@ def _check_empty(path: Path) -> Iterator[Finding]:
     yield from found
     if found:
         return
-    if not is_sealed_file(path):
+    if not _is_sealed(path):
         yield Finding(path, "is not what was written (SHA-256)")
         return
     others = [part for part in sorted(path.parent.glob("*.parquet")) if part != path]
-    if others and not any(_same_columns(path, part) for part in others):
-        yield Finding(path, "has other columns than the other files of its table")
+    if others and not any(_has_columns_of(part, path) for part in others):
+        yield Finding(path, "lacks columns that the other files of its table have")
 
 
-def _same_columns(empty: Path, part: Path) -> bool:
+def _has_columns_of(part: Path, empty: Path) -> bool:
+    """A later version may have more."""
     try:
-        return bool(pq.read_schema(part).names == pq.read_schema(empty).names)
+        return set(pq.read_schema(part).names) <= set(pq.read_schema(empty).names)
     except UNREADABLE:  # said where the part is checked
+        return True
+
+
+def _is_sealed(path: Path) -> bool:
+    try:
+        return bool(is_sealed_file(path))
+    except FileNotFoundError:  # deleted meanwhile, by --fresh
         return True
 
 
@@ -220,7 +225,7 @@ def _check_copy(folder: Folder) -> Iterator[Finding]:
     if not folder.gathered.exists():
         return
     found = list(check_parquet(folder.gathered))
-    if not found and not is_sealed_file(folder.gathered):
+    if not found and not _is_sealed(folder.gathered):
         found = [Finding(folder.gathered, "is not what was written (SHA-256)")]
     if found:
         yield from _with(found, DELETE)

@@ -79,12 +79,12 @@ def _make_durable(folder: Folder) -> None:
     A launch that was killed may have made each of them just now.
     """
     path = folder.root.resolve()
-    while not path.is_mount():
+    while not path.is_mount() and os.access(path.parent, os.W_OK):
         path = path.parent
         try:
             sync_folder(path)
         except PermissionError:
-            return  # nor could we have made anything there
+            return  # it may be written, and not read
         except OSError as error:
             raise _not_writable(folder, error) from error
 

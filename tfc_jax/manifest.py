@@ -145,7 +145,7 @@ def launched_sweep(folder: Folder) -> Sweep:
 def stored_sweep(folder: Folder) -> Sweep:
     """Returns what `launched_sweep` does of a folder in which everything is in its place."""
     manifest = read(folder)
-    if manifest is None and recorded(folder) is not None:
+    if manifest is None and (any(folder.checkpoints.glob("*.npz")) or recorded(folder) is not None):
         raise InputError(f"{folder.root}: results are here, but no manifest.json. {AGAIN}")
     if manifest is None:
         raise InputError(
@@ -185,7 +185,7 @@ def check_record(folder: Folder, record: Record) -> None:
     manifest = read(folder)
     old = manifest["record"] if manifest else recorded(folder)
     changed = differing(old, json.loads(json.dumps(asdict(record))))
-    if old and changed:
+    if old is not None and changed:
         was = ", ".join(f"{key}: {old.get(key)}" for key in changed)
         verb = "differs" if len(changed) == 1 else "differ"
         raise InputError(

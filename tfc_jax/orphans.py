@@ -26,7 +26,7 @@ def strays(stored: StoredFiles) -> Iterator[Finding]:
 
 
 def foreign_rows(stored: StoredFiles) -> Iterator[Finding]:
-    """Finds those that every reader takes for a part of the table, also in a folder among them."""
+    """Finds those that readers take for a part of the table; some do so in a folder among them."""
     return (one for one in strays(stored) if _has_rows(one.path))
 
 
@@ -56,7 +56,8 @@ def doubled(folder: Folder, stored: StoredFiles) -> dict[str, Finding]:
         if not known.isdisjoint(runs):
             what = f"is of pack {pack}, which has no rows in the runs table, while other packs have"
             found[pack] = Finding(part, f"{what} its runs: {_remedy(pack)}")
-        known |= runs
+        else:
+            known |= runs
     return found
 
 

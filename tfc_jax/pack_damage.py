@@ -62,7 +62,7 @@ def _check_data(
 ) -> list[Finding]:
     if checkpoint:
         return check_parts(folder, pack, checkpoint.parts, parts)
-    return [*chain.from_iterable(map(check_parquet, parts))]
+    return list(chain.from_iterable(map(check_parquet, parts)))
 
 
 def _without_checkpoint(folder: Folder, pack: str, damaged: list[Finding]) -> list[Finding]:

@@ -15,7 +15,7 @@ from tfc_jax.stored_files import StoredFiles
 
 logger = logging.getLogger(__name__)
 
-MOST_NAMED = 5  # damaged files in a refusal; the rest is counted
+MOST_NAMED = 5  # files in a refusal, of which the rest is counted, or in warnings
 MAGIC = b"PAR1"  # at both ends of a Parquet file
 # Bytes up to which every file is read, packs that are done included: that takes a few seconds.
 # Beyond, a launch would wait for minutes before it trains; `tfc fsck` is there for that.
@@ -29,7 +29,7 @@ def refuse_damage(
     """Refuses to add to results that are damaged.
 
     A damaged checkpoint of a pack that is done costs no row, and a stray that is no Parquet adds
-    none: these are told, and passed.
+    none: where they are seen, a few are told, and all are passed.
 
     Args:
       steps_done: what the runs table says of all packs of the plan.
@@ -40,9 +40,10 @@ def refuse_damage(
       InputError: some file is not what was committed.
     """
     stored = StoredFiles.of(folder)
-    passed = [one for one in orphans.strays(stored) if one not in orphans.foreign_rows(stored)]
+    foreign = list(orphans.foreign_rows(stored))
+    passed = [one for one in orphans.strays(stored) if one not in foreign]
     found = [Finding(part, "is cut short") for part in stored.all_parts if not _has_ends(part)]
-    found += [*orphans.foreign_rows(stored), *orphans.unplanned(stored, steps_done.keys())]
+    found += [*foreign, *orphans.unplanned(stored, steps_done.keys())]
     done = {pack: steps for pack, steps in steps_done.items() if steps and pack not in unfinished}
     is_small = _size_within(VERIFIED_WHOLE, folder, stored, steps_done)
     whole = check_packs(folder, list(done), stored) if is_small else {}
@@ -55,8 +56,8 @@ def refuse_damage(
         parts = stored.parts.get(pack, ())
         found += check_parts(folder, pack, checkpoint.parts, parts) if checkpoint else []
     _refuse(folder, found)
-    for one in passed:
-        logger.warning("%s. `tfc fsck %s` says more.", one, folder.root)
+    for one in passed[:MOST_NAMED]:
+        logger.warning("%s. `tfc fsck %s` says more.", str(one).removesuffix("."), folder.root)
 
 
 def _refuse(folder: Folder, found: Iterable[Finding]) -> None:

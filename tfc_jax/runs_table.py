@@ -8,6 +8,7 @@ just as well.
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ from tfc_jax.untrusted import DamagedFile, reading
 logger = logging.getLogger(__name__)
 
 LARGEST_ROWS = 2**28  # bytes; a pack has at most 65,536 lanes of 100 columns
+OTHERWISE = "its footer and pages are not those that were written"
 RECORD = b"tfc_jax_record"  # in the metadata of each file: what the pack records
 COPIED = b"tfc_jax_files"  # in the metadata of the copy: name, mark and number of rows of each file
 
@@ -153,7 +155,7 @@ class RunsTable:
                 if not any(_is_marked(self.folder.runs / n, m) for n, (m, _) in places.items()):
                     return Copy(pa.table({}), {})  # of another folder: that of a stranger, say
                 if not is_sealed_file(path):
-                    raise ValueError("its footer and pages are not those that were written")
+                    raise ValueError(OTHERWISE)
                 check_columns(copy.schema_arrow, path, of_runs=True)
                 rows = copy.read(_kept(copy.schema_arrow.names, self.columns), use_threads=False)
                 if told := wrong_value(rows):
@@ -178,7 +180,8 @@ def _packs_of(rows: pa.Table) -> str:
     for run, pack in zip(rows["run_id"].to_pylist(), rows["pack"].to_pylist(), strict=True):
         packs.setdefault(run, []).append(pack)
     shared = next(sorted(set(found)) for found in packs.values() if len(found) > 1)
-    return f" (in pack {' and pack '.join(str(pack)[:12] for pack in shared)})"
+    named = " and pack ".join(str(pack)[:12] for pack in shared)
+    return f" (in pack {named}: delete all files whose names begin with one of these ids)"
 
 
 def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -191,7 +194,7 @@ def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     stored = content(file)
     if is_sealed(stored) is False:
-        raise ValueError("its footer and pages are not those that were written")
+        raise ValueError(OTHERWISE)
     # Threads, and what finds parts of a data set, would cost more than the reading.
     with pq.ParquetFile(pa.BufferReader(stored), page_checksum_verification=True) as rows:
         check_columns(rows.schema_arrow, file, needed=NEEDED, of_runs=True)
@@ -208,10 +211,9 @@ def content(file: Path) -> bytes:
       ValueError: it is larger than any of ours.
     """
     with open(file, "rb") as opened:
-        found = opened.read(LARGEST_ROWS + 1)
-    if len(found) > LARGEST_ROWS:
-        raise ValueError(f"it has more than {LARGEST_ROWS} bytes")
-    return found
+        if os.fstat(opened.fileno()).st_size > LARGEST_ROWS:
+            raise ValueError(f"it has more than {LARGEST_ROWS} bytes")
+        return opened.read()
 
 
 def rows_schema(record: Record) -> pa.Schema:
@@ -230,8 +232,9 @@ def recorded(folder: Folder) -> dict[str, Any] | None:
     if file is None:
         return None
     with reading(folder.root, file):
-        told = (pq.read_metadata(file).metadata or {}).get(RECORD, b"nothing")
-        found = json.loads(told) if told != b"nothing" else None
+        if is_sealed_file(file) is False:
+            raise DamagedFile(file, folder.root, OTHERWISE)
+        found = json.loads((pq.read_metadata(file).metadata or {}).get(RECORD, b"null"))
         if not isinstance(found, dict):
             raise DamagedFile(file, folder.root, "does not say what the pack records")
     return found

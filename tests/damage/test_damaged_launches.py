@@ -326,7 +326,7 @@ def test_an_empty_part_is_not_to_be_deleted_where_it_is_alone(folder: Folder) ->
         path.unlink()
     alone = garble(folder.table("probe") / "empty.parquet")
     (found,) = (one for one in fsck.check(folder).damage if one.path == alone)
-    assert found.remedy == "`tfc run` writes it again."
+    assert found.remedy == fsck.ALONE
 
 
 def test_damaged_cells_are_written_again(folder: Folder, sweep: Sweep, trained: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.damage.conftest import RECORD
@@ -51,7 +52,7 @@ def test_packs_with_rows_that_share_a_run_are_named(
     assert "a run_id comes twice" in found.what
     assert lost in found.what
     assert any(other in found.what for other in others)
-    assert "delete all files whose names begin with that of one of these packs" in found.what
+    assert "delete all files whose names begin with one of these ids" in found.what
     assert not found.remedy  # it is not the whole table that is to be deleted
     with pytest.raises(InputError, match="a run_id comes twice"):
         _ = open_results(folder.root).runs
@@ -77,16 +78,25 @@ def test_a_pack_without_rows_whose_runs_others_have_is_not_to_be_trained_again(
     assert train(sweep, folder.root, width=2) == {"done": 6}
 
 
-def test_packs_that_share_runs_are_damage_where_no_pack_has_rows(
+def runs_of(folder: Folder, pack: str) -> set[str]:
+    return set(pq.read_table(folder.parts_of("steps", pack)[0])["run_id"].to_pylist())
+
+
+def test_where_no_pack_has_rows_those_are_named_that_share_runs_with_others(
     folder: Folder, twice: tuple[str, set[str]]
 ) -> None:
-    """No launch would go on with either."""
-    lost, others = twice
+    """No launch would go on with all of them."""
+    every = {pack: runs_of(folder, pack) for pack in packs(folder) | {twice[0]}}
     for pack in packs(folder):
         (folder.runs / f"{pack}.parquet").unlink()
-    found = [pack_of(one.path) for one in fsck.check(folder).damage]
-    assert found
-    assert set(found) <= {lost, *others}
+    named = {pack_of(one.path) or "" for one in fsck.check(folder).damage}
+    kept = [every[pack] for pack in every.keys() - named]
+    assert named
+    assert len(set[str]().union(*kept)) == sum(map(len, kept))
+    assert all(any(every[pack] & runs for runs in kept) for pack in named)
+    for pack in named:
+        delete(folder, pack)
+    assert fsck.check(folder).damage == []
 
 
 def test_rows_in_a_folder_in_a_table_are_refused(
@@ -109,5 +119,5 @@ def test_a_stray_that_has_no_rows_is_told_by_a_launch(
     stray = folder.table("layers") / "my.csv"
     stray.write_text("1,2\n")
     assert train(sweep, folder.root) == {"done": 6}
-    (told,) = caplog.messages
-    assert told.startswith(f"{stray} is no part of this table, but read with it. Move it away.")
+    what = "is no part of this table, but read with it. Move it away"
+    assert caplog.messages == [f"{stray} {what}. `tfc fsck {folder.root}` says more."]

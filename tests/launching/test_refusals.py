@@ -36,6 +36,13 @@ def test_another_record_is_refused_with_the_remedy(out: Path, tmp_path: Path) ->
     assert files(out) == before
 
 
+def test_a_manifest_that_says_nothing_of_a_record_lets_none_pass(out: Path, sweep: Sweep) -> None:
+    known = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps(known | {"record": {}}))
+    with pytest.raises(InputError, match="record"):
+        train(sweep, out)
+
+
 def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, base={"n_train": None, "batch_size": 2000})
     with pytest.raises(InputError, match="batch_size"):

@@ -2,9 +2,11 @@
 
 import io
 import struct
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,27 @@ def test_archives_that_people_make_are_read(tmp_path: Path) -> None:
         found = read_arrays(tmp_path / "x.npz")
         assert all(np.array_equal(found[name], array) for name, array in arrays.items())
         assert read_arrays(tmp_path / "x.npz", ["b", "z"]).keys() == {"b"}
+
+
+def test_one_archive_is_read_at_a_time_whatever_the_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that parse at once may end in a SystemError of CPython 3.11."""
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    read, at_once, most = archives._read, [0], [0]
+
+    def watched(*arguments: Any) -> dict[str, np.ndarray]:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.005)
+        found = read(*arguments)
+        at_once[0] -= 1
+        return found
+
+    monkeypatch.setattr(archives, "_read", watched)
+    with ThreadPoolExecutor(4) as pool:
+        arrays = list(pool.map(read_arrays, [tmp_path / "a.npz"] * 12))
+    assert (len(arrays), most) == (12, [1])
 
 
 def test_members_that_lead_out_are_never_written(tmp_path: Path) -> None:
