@@ -13,6 +13,15 @@ from tfc_jax.executors.local import worker_environment
 
 Patch = pytest.MonkeyPatch
 LISTED = "GPU 0: NVIDIA H200 (UUID: GPU-a)\nGPU 1: NVIDIA H200 (UUID: GPU-b)\n"
+CUT = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-a)
+  MIG 3g.40gb     Device  0: (UUID: MIG-c)
+  MIG 1g.10gb     Device  1: (UUID: MIG-GPU-a/13/0)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-b)
+"""
+
+
+def no_answer(*_: object, **__: object) -> None:
+    raise subprocess.CalledProcessError(9, "nvidia-smi")
 
 
 @pytest.fixture
@@ -28,9 +37,13 @@ def bare(monkeypatch: Patch) -> Patch:
 @pytest.fixture
 def two_gpus(bare: Patch) -> Patch:
     bare.setattr(devices, "find_spec", lambda name: name if name == "jax_cuda12_plugin" else None)
-    answer = subprocess.CompletedProcess([], 0, stdout=LISTED)
-    bare.setattr(subprocess, "run", lambda *_, **__: answer)
+    driver_says(bare, LISTED)
     return bare
+
+
+def driver_says(patch: Patch, listed: str) -> None:
+    answer = subprocess.CompletedProcess([], 0, stdout=listed)
+    patch.setattr(subprocess, "run", lambda *_, **__: answer)
 
 
 def test_a_machine_without_accelerator_gives_its_cores(bare: Patch) -> None:
@@ -53,6 +66,11 @@ def test_gpus_are_those_the_driver_lists(two_gpus: Patch) -> None:
     assert devices.find() == Devices("gpu", (0, 1))
 
 
+def test_of_a_gpu_that_is_cut_each_instance_is_a_device(two_gpus: Patch) -> None:
+    driver_says(two_gpus, CUT)
+    assert devices.find() == Devices("gpu", ("MIG-c", "MIG-GPU-a/13/0", "GPU-b"))
+
+
 def test_gpus_without_a_jax_plugin_do_not_count(two_gpus: Patch) -> None:
     two_gpus.setattr(devices, "find_spec", lambda name: None)
     assert devices.find().platform == "cpu"
@@ -62,9 +80,10 @@ def test_gpus_without_a_jax_plugin_do_not_count(two_gpus: Patch) -> None:
     ("visible", "ids"),
     [
         ("1", (1,)),
-        ("3, 0", (3, 0)),
+        ("1, 0", (1, 0)),
         ("GPU-a,MIG-b", ("GPU-a", "MIG-b")),
         ("1,-1,0", (1,)),
+        ("0,1,0", (0, 1)),  # two workers would fight for its memory
     ],
 )
 def test_only_visible_gpus_are_used(
@@ -74,6 +93,19 @@ def test_only_visible_gpus_are_used(
     assert devices.find() == Devices("gpu", ids)
 
 
+def test_an_index_that_the_driver_does_not_list_is_refused(two_gpus: Patch) -> None:
+    two_gpus.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES: 2 came") as error:
+        devices.find()
+    assert "Use indices below 2" in str(error.value)
+
+
+def test_indices_are_believed_where_the_driver_does_not_answer(two_gpus: Patch) -> None:
+    two_gpus.setattr(subprocess, "run", no_answer)
+    two_gpus.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert devices.find() == Devices("gpu", (3,))
+
+
 @pytest.mark.parametrize("visible", ["", "-1"])
 def test_hidden_gpus_are_not_used(two_gpus: Patch, visible: str) -> None:
     two_gpus.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -81,10 +113,7 @@ def test_hidden_gpus_are_not_used(two_gpus: Patch, visible: str) -> None:
 
 
 def test_a_driver_that_does_not_answer_means_no_gpu(two_gpus: Patch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise subprocess.CalledProcessError(9, "nvidia-smi")
-
-    two_gpus.setattr(subprocess, "run", fail)
+    two_gpus.setattr(subprocess, "run", no_answer)
     assert devices.find().platform == "cpu"
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,8 +20,8 @@ class Devices:
 
     Attributes:
       platform: `cpu`, `gpu` or `tpu`.
-      ids: one per worker: CPU core numbers, GPU indices or UUIDs, or (0,) for all chips of a TPU
-        host.
+      ids: one per worker: CPU core numbers, GPU indices, UUIDs of GPUs or of MIG instances, or
+        (0,) for all chips of a TPU host.
     """
 
     platform: str
@@ -61,23 +62,54 @@ def _gpus() -> tuple[int | str, ...]:
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     if not any(find_spec(plugin) for plugin in plugins):
         return ()
+    listed = _listed()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return _visible(visible)
+        return _visible(visible, len(listed))
+    if not any(instances for _, instances in listed):
+        return tuple(range(len(listed)))
+    return tuple(name for gpu, instances in listed for name in instances or [gpu])
+
+
+def _listed() -> list[tuple[str, list[str]]]:
+    """UUIDs of the GPUs that the driver lists, and of the MIG instances into which each is cut.
+
+    Of a GPU that is cut, CUDA shows a process one instance, the first unless it is told which.
+    """
     try:
-        listed = subprocess.run(
+        answer = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+        return []
+    gpus: list[tuple[str, list[str]]] = []
+    for line in answer.stdout.splitlines():
+        uuid = re.search(r"UUID: ([^)\s]+)", line)
+        if line.startswith("GPU "):
+            gpus.append((uuid[1] if uuid else str(len(gpus)), []))
+        elif gpus and uuid and line.split()[0] == "MIG":
+            gpus[-1][1].append(uuid[1])
+    return gpus
 
 
-def _visible(listed: str) -> tuple[int | str, ...]:
-    """CUDA_VISIBLE_DEVICES: indices or UUIDs; like CUDA, nothing from the first -1 on counts."""
+def _visible(listed: str, n_gpus: int) -> tuple[int | str, ...]:
+    """CUDA_VISIBLE_DEVICES: indices or UUIDs; like CUDA, nothing from the first -1 on counts.
+
+    Args:
+      n_gpus: how many the driver lists; 0 means that it did not answer.
+    Raises:
+      InputError: there is no GPU of such an index. CUDA would leave it out, and all after it.
+    """
     names = [name.strip() for name in listed.split(",")]
-    valid = itertools.takewhile(lambda name: name and name != "-1", names)
-    return tuple(int(name) if name.isdigit() else name for name in valid)
+    valid = list(itertools.takewhile(lambda name: name and name != "-1", names))
+    found = dict.fromkeys(int(name) if name.isdecimal() else name for name in valid)
+    absent = [name for name in found if isinstance(name, int) and name >= n_gpus > 0]
+    if absent:
+        raise InputError(
+            f"CUDA_VISIBLE_DEVICES: {absent[0]} came, but the driver lists {n_gpus} GPU, counted "
+            f"from 0. Use indices below {n_gpus}, or the UUIDs that `nvidia-smi -L` lists."
+        )
+    return tuple(found)
 
 
 def _has_tpu() -> bool:

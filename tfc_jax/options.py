@@ -56,8 +56,7 @@ def prepare_process(options: Options, found: Devices) -> None:
     """Gives this process a worker's environment if it is to train; before JAX is imported."""
     if options.workers == 0:
         device = local.worker_environment(found.platform, found.ids[0])
-        for name, value in (device | worker_settings(options)).items():
-            os.environ.setdefault(name, value)
+        os.environ.update(device | worker_settings(options))
 
 
 def worker_settings(options: Options) -> dict[str, str]:

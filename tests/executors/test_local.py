@@ -1,12 +1,19 @@
 """What a worker is told, the pack it takes and the program it compiles before; what it says."""
 
 import io
+import subprocess
+import sys
+from collections import Counter
+from tempfile import TemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from tests.executors.tasks import task
 from tfc_jax.devices import Devices
-from tfc_jax.executors.local import Interrupt, _Pool, _Worker
+from tfc_jax.executors import local
+from tfc_jax.executors.local import Interrupt, Settings, _Pool, _Worker
 from tfc_jax.executors.waiting import Waiting
 from tfc_jax.task import Task
 
@@ -46,3 +53,74 @@ def listen(lines: str) -> list[dict[str, Any] | None]:
 
 def test_a_worker_killed_in_the_middle_of_a_line_is_noticed() -> None:
     assert listen('{"event": "step"}\n{"event": "fini') == [{"event": "step"}, None]
+
+
+# A worker without JAX: it says on which GPU it is, and dies of packs that are named so.
+WORKER = """
+import json, os, sys
+for line in sys.stdin:
+    task = json.loads(line.removeprefix("prepare "))
+    if line.startswith("{"):
+        gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+        print(json.dumps({"event": "started", "pack": task["pack"], "gpu": gpu}), flush=True)
+        if task["pack"].startswith("dies"):
+            os._exit(9)
+        print(json.dumps({"event": "finished", "pack": task["pack"]}), flush=True)
+"""
+
+
+@pytest.fixture
+def without_jax(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Starts WORKER in place of workers; returns the devices on which any were started."""
+    start, places = subprocess.Popen, list[str]()
+
+    def popen(command: list[str], **options: Any) -> Any:
+        places.append(options["env"]["CUDA_VISIBLE_DEVICES"])
+        return start([sys.executable, "-S", "-c", WORKER], **options)
+
+    monkeypatch.setattr(local.subprocess, "Popen", popen)
+    monkeypatch.setattr(local, "mark_failed", lambda task: None)
+    return places
+
+
+def execute(packs: list[str], gpus: tuple[int | str, ...], n_workers: int) -> list[dict[str, Any]]:
+    """Returns what was told of packs, each of a program of its own."""
+    told: list[dict[str, Any]] = []
+    with TemporaryFile("w") as diagnostics:
+        settings = Settings(Devices("gpu", gpus), n_workers, {}, diagnostics)
+        local.execute([task(p, p) for p in packs], settings, told.append, Interrupt())
+    return told
+
+
+@pytest.mark.parametrize(
+    ("gpus", "n_workers", "used"),
+    [
+        ((0, 1, 2), 3, ["0", "1", "2"]),
+        ((3, 1), 1, ["3"]),  # fewer workers than devices
+        (("GPU-a", "MIG-b"), 2, ["GPU-a", "MIG-b"]),
+    ],
+)
+def test_every_gpu_has_one_worker_which_sees_no_other(
+    without_jax: list[str], gpus: tuple[int | str, ...], n_workers: int, used: list[str]
+) -> None:
+    told = execute(list("abcdef"), gpus, n_workers)
+    assert without_jax == used
+    assert {event["gpu"] for event in told if event["event"] == "started"} <= set(used)
+    assert sorted(e["pack"] for e in told if e["event"] == "finished") == list("abcdef")
+
+
+def test_there_are_no_more_workers_than_packs(without_jax: list[str]) -> None:
+    execute(["a", "b"], (0, 1, 2), 3)
+    assert without_jax == ["0", "1"]
+
+
+def test_for_a_worker_that_dies_another_begins_on_the_same_gpu(without_jax: list[str]) -> None:
+    told = execute(["dies 1", "dies 2", "dies 3", *"abcd"], (4, "MIG-b"), 2)
+    failed = [event["pack"] for event in told if event["event"] == "failed"]
+    assert sorted(failed) == ["dies 1", "dies 2", "dies 3"]
+    assert sorted(e["pack"] for e in told if e["event"] == "finished") == list("abcd")
+    place = {event["pack"]: event["gpu"] for event in told if event["event"] == "started"}
+    deaths = Counter(place[pack] for pack in failed)
+    for gpu, begun in Counter(without_jax).items():  # after the last pack none is needed
+        assert deaths[gpu] <= begun <= 1 + deaths[gpu]
+    assert len(without_jax) > 2
