@@ -118,8 +118,8 @@ def test_a_driver_that_does_not_answer_means_no_gpu(two_gpus: Patch) -> None:
 
 
 def test_all_chips_of_a_tpu_host_are_one_device(bare: Patch) -> None:
-    bare.setattr(devices, "_has_tpu", lambda: True)
-    assert devices.find() == Devices("tpu", (0,))
+    bare.setattr(devices, "_tpu_chips", lambda: 4)
+    assert devices.find() == Devices("tpu", (0,), 4)
 
 
 def test_jax_platforms_decides(two_gpus: Patch) -> None:
@@ -142,7 +142,7 @@ def test_a_worker_sees_its_own_device_alone() -> None:
     assert worker_environment("gpu", "MIG-b")["CUDA_VISIBLE_DEVICES"] == "MIG-b"
     cpu = worker_environment("cpu", 5)
     assert (cpu["TFC_CORE"], cpu["PJRT_NPROC"], cpu["JAX_PLATFORMS"]) == ("5", "1", "cpu")
-    assert worker_environment("tpu", 0) == {"JAX_PLATFORMS": "tpu,cpu"}
+    assert worker_environment("tpu", 0) == {"JAX_PLATFORMS": "tpu,cpu", "TFC_CHIPS": "8"}
 
 
 def test_a_worker_can_be_imported_before_jax_has_looked_for_devices() -> None:

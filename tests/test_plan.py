@@ -166,10 +166,12 @@ def test_the_default_width_fills_the_declared_budget(
     low, high = WIDTH_LIMITS[platform]
     lane = pack.program.lane_bytes(sweep.record)
     budget = LANE_BUDGET_BYTES[platform]
-    assert pack.width & (pack.width - 1) == 0
-    assert low <= pack.width <= high
-    assert pack.width == low or pack.width * lane <= budget
-    assert pack.width == high or 2 * pack.width * lane > budget
+    lanes = pack.program.width(sweep.record, platform, None, n_runs=10**6)
+    assert lanes & (lanes - 1) == 0
+    assert low <= lanes <= high
+    assert lanes == low or lanes * lane <= budget
+    assert lanes == high or 2 * lanes * lane > budget
+    assert pack.width == (1 if platform == "tpu" else lanes)  # few runs share the chips of a TPU
     assert pack.schedule == SCHEDULES[platform]
 
 
@@ -353,3 +355,64 @@ def test_what_an_architecture_needs_is_said_before_its_network_is_built(tmp_path
     with pytest.raises(InputError) as refused:
         make_plan(alone, platform="cpu")
     assert len(refused.value.messages) == 1
+
+
+def tpu(sweep: Sweep, **options: Any) -> Plan:
+    return make_plan(sweep, platform="tpu", **options)
+
+
+def test_on_a_tpu_a_full_pack_has_eight_slices_however_many_chips_there_are(
+    tmp_path: Path,
+) -> None:
+    sweep = make_sweep(tmp_path, seeds=4)  # 24 runs
+    for n_chips in (1, 4, 8):
+        host = Devices("tpu", (0,), n_chips)
+        found = plan_sweep(sweep, Folder(tmp_path / "out"), Options(pack_width=2), host)
+        cut = [(len(pack.runs), pack.width, pack.n_slices) for pack in found.packs]
+        assert cut == [(16, 2, 8), (8, 2, 4)]
+    assert [len(pack.runs) for pack in tpu(sweep, width=30000).packs] == [24]
+
+
+def test_few_runs_are_spread_over_all_chips_of_a_tpu(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, seeds=4)
+    (pack,) = tpu(sweep).packs
+    assert (pack.width, pack.n_slices) == (4, 6)
+    (one,) = tpu(make_sweep(tmp_path, grid={}, seeds=1)).packs
+    assert (one.width, one.n_slices) == (1, 1)
+    program, record = pack.program, sweep.record
+    assert program.width(record, "tpu", None, 10**6) == WIDTH_LIMITS["tpu"][1]
+    assert program.width(record, "gpu", None, 10) == WIDTH_LIMITS["gpu"][1]
+
+
+def test_packs_of_a_tpu_that_a_crash_kept_from_starting_keep_their_width(tmp_path: Path) -> None:
+    """It depends on all runs of the program, not on those that are missing."""
+    sweep = make_sweep(tmp_path, seeds=100)  # 600 runs
+    before = tpu(sweep, max_memory=None).packs
+    widths = {pack.width for pack in before}
+    begun = [started(pack, 20) for pack in before[1:]]
+    after = tpu(sweep, started=begun).packs
+    assert {pack.id for pack in after} == {pack.id for pack in before}
+    assert {pack.width for pack in after} == widths
+
+
+def test_no_pack_has_more_rows_than_a_file_of_runs_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfc_jax.plan.WIDEST_PACK", 10)  # of the files of the runs table
+    found = tpu(make_sweep(tmp_path, grid={}, seeds=12), width=3)
+    assert [len(pack.runs) for pack in found.packs] == [10, 2]
+
+
+def test_chips_shorten_the_time_of_packs_that_have_slices_for_them(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, seeds=3)  # 18 runs: slices of 4, the last of 2
+    (pack,) = tpu(sweep, width=4).packs
+    asked = sweep.record, 60, "tpu"
+    times = [pack.seconds(*asked, n) / pack.seconds(*asked) for n in (1, 2, 4, 8)]
+    assert times == pytest.approx([1, 3 / 5, 2 / 5, 1 / 5])
+    shares = [pack.probe_seconds(*asked, n) / pack.probe_seconds(*asked) for n in (2, 8)]
+    assert shares == pytest.approx([3 / 5, 1 / 5])
+    assert pack.device_bytes(sweep.record) == replace(pack, runs=pack.runs[:4]).device_bytes(
+        sweep.record
+    )
+    fast, slow = (program_rows(tpu(sweep), 1, measure=False, n_chips=n) for n in (8, 1))
+    assert fast[0]["probes"] == slow[0]["probes"]

@@ -16,6 +16,7 @@ from tfc_jax.candidates import Candidate
 from tfc_jax.choices import Choice
 from tfc_jax.cli import app
 from tfc_jax.config import Sweep
+from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options
@@ -38,7 +39,7 @@ def now(sweep: Sweep, **options: Any) -> dict[str, Candidate]:
     """What is in force, by program, the smallest first."""
     plan = make_plan(sweep, platform="cpu", **options)
     return {
-        name: candidates.in_force(packs, sweep.record, "cpu", None)
+        name: candidates.in_force(packs, sweep.record, CPU, None)
         for name, packs in plan.programs.items()
     }
 
@@ -55,6 +56,26 @@ def test_a_few_programs_are_all_measured_of_many_the_ends_and_the_middle(
     assert titles == [2, 4, 6]
     few = make_plan(make_sweep(tmp_path, grid={"depth": [4, 2]}), platform="cpu")
     assert set(candidates.sample(few)) == set(few.programs)
+
+
+def test_a_pack_takes_as_long_as_its_slices_take_turns_on_the_chips(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, grid={}, seeds=21)
+    (packs,) = make_plan(sweep, platform="tpu", width=2).programs.values()
+
+    def of(schedule: Any, n_chips: int) -> list[float]:
+        found = Devices("tpu", (0,), n_chips)
+        one = candidates.in_force(packs, sweep.record, found, None)
+        one = replace(one, schedule=schedule)
+        assert len(one.pack.runs) == 2  # a slice is measured
+        assert (one.pack_sizes, one.widest) == ([16, 5], 4)
+        return one.pack_step_seconds(1.0)
+
+    assert of("lockstep", 8) == [1, 1]
+    assert of("lockstep", 4) == [2, 1]
+    assert of("lockstep", 1) == [8, 3]
+    assert of("mapped", 1) == [8, 2.5]  # padding costs nothing
+    assert of("mapped", 2) == [4, 2]
+    assert of("mapped", 8) == [1, 1]
 
 
 def test_mapped_is_tried_once_and_lockstep_no_wider_than_the_runs_need(sweep: Sweep) -> None:

@@ -68,7 +68,7 @@ def prepare(
     )
     memory = options.max_memory
     now = {
-        name: candidates.in_force(packs, sweep.record, found.platform, memory)
+        name: candidates.in_force(packs, sweep.record, found, memory)
         for name, packs in plan.programs.items()
     }
     rivals = {name: [now[name]] for name in candidates.sample(plan)}

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tfc_jax.choices import Choice
+from tfc_jax.devices import Devices
 from tfc_jax.keys import Run
-from tfc_jax.pack import Pack, ProgramPlan
+from tfc_jax.pack import SLICES, Pack, ProgramPlan, room
 from tfc_jax.plan import Plan
 from tfc_jax.record import Record
 from tfc_jax.timetable import Schedule
@@ -25,6 +26,8 @@ class Candidate:
       schedule, width: of their packs.
       default_width: by the formula of the platform: the widest that its memory budget allows.
       in_force: whether `tfc run` would take them now.
+      slices: of the width, in a full pack.
+      n_chips: on which slices are trained at the same time, each as fast as one alone.
     """
 
     program: ProgramPlan
@@ -33,6 +36,8 @@ class Candidate:
     width: int
     default_width: int
     in_force: bool = False
+    slices: int = 1
+    n_chips: int = 1
 
     @property
     def choice(self) -> Choice:
@@ -42,11 +47,11 @@ class Candidate:
     @property
     def widest(self) -> int:
         """The default width, halved while all runs have room: lanes of padding cost time."""
-        return min(self.default_width, 2 ** (len(self.runs) - 1).bit_length())
+        return min(self.default_width, room(len(self.runs), self.slices))
 
     @property
     def pack(self) -> Pack:
-        """The pack that is measured: the first, of mapped lanes a few."""
+        """The pack that is measured: the first slice, of mapped lanes a few."""
         lanes = min(self.width, MAPPED_LANES if self.schedule == "mapped" else self.width)
         return Pack(self.program, self.runs[:lanes], self.width, self.schedule)
 
@@ -59,14 +64,19 @@ class Candidate:
           measured: seconds of one step of `pack`.
         """
         if self.schedule == "lockstep":
-            return [measured] * len(self.pack_sizes)
-        return [measured / len(self.pack.runs) * size for size in self.pack_sizes]
+            return [measured * self._turns(size) for size in self.pack_sizes]
+        of_lane = measured / len(self.pack.runs)
+        return [of_lane * min(size, self.width * self._turns(size)) for size in self.pack_sizes]
 
     @property
     def pack_sizes(self) -> list[int]:
         """Runs in each pack."""
-        n_runs = len(self.runs)
-        return [min(self.width, n_runs - first) for first in range(0, n_runs, self.width)]
+        n_runs, full = len(self.runs), self.width * self.slices
+        return [min(full, n_runs - first) for first in range(0, n_runs, full)]
+
+    def _turns(self, size: int) -> int:
+        """How often each chip trains a slice of a pack of so many runs, in every step."""
+        return -(-size // (self.width * self.n_chips))
 
 
 def sample(plan: Plan) -> list[str]:
@@ -79,11 +89,12 @@ def sample(plan: Plan) -> list[str]:
 
 
 def in_force(
-    packs: Sequence[Pack], record: Record, platform: str, memory: float | None
+    packs: Sequence[Pack], record: Record, found: Devices, memory: float | None
 ) -> Candidate:
     """Returns what the packs of a program, cut anew, are trained with.
 
     Args:
+      found: where they would be trained.
       memory: bytes per device that a pack may need; None means the platform's budget.
     """
     first, runs = packs[0], tuple(run for pack in packs for run in pack.runs)
@@ -92,8 +103,10 @@ def in_force(
         runs=runs,
         schedule=first.schedule,
         width=first.width,
-        default_width=first.program.width(record, platform, memory),
+        default_width=first.program.width(record, found.platform, memory, len(runs)),
         in_force=True,
+        slices=SLICES[found.platform],
+        n_chips=found.n_chips,
     )
 
 

@@ -63,14 +63,16 @@ def _show_plan(
 ) -> None:
     n_workers = options.workers or len(found.ids)
     units = estimate.FIXED if as_json else estimate.READABLE
-    rows = estimate.program_rows(planned, n_workers, measure=measure, units=units)
+    rows = estimate.program_rows(
+        planned, n_workers, measure=measure, units=units, n_chips=found.n_chips
+    )
     for note in effects.notes(planned):
         echo(note, err=as_json)
     if as_json:
         echo_json(json.dumps(rows))
         return
     print_table(list(rows[0]), [row.values() for row in rows])
-    echo(estimate.summary(planned, n_workers))
+    echo(estimate.summary(planned, n_workers, found.n_chips))
     echo(space.as_text(planned, folder))
     for line in memory.warnings(planned, memory.of_device(found)):
         echo(line)

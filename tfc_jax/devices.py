@@ -22,10 +22,12 @@ class Devices:
       platform: `cpu`, `gpu` or `tpu`.
       ids: one per worker: CPU core numbers, GPU indices, UUIDs of GPUs or of MIG instances, or
         (0,) for all chips of a TPU host.
+      n_chips: that a worker shares a pack among, as far as files of the system tell.
     """
 
     platform: str
     ids: tuple[int | str, ...]
+    n_chips: int = 1
 
 
 def find() -> Devices:
@@ -37,8 +39,8 @@ def find() -> Devices:
     asked = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
     wanted = PLATFORMS.get(asked)
     gpus = _gpus() if wanted in (None, "gpu") else ()
-    has_tpu = wanted in (None, "tpu") and _has_tpu()
-    here = {"cpu": True, "gpu": bool(gpus), "tpu": has_tpu}
+    n_chips = _tpu_chips() if wanted in (None, "tpu") else 0
+    here = {"cpu": True, "gpu": bool(gpus), "tpu": bool(n_chips)}
     if asked and not here.get(wanted or "", False):
         raise InputError(
             f"JAX_PLATFORMS: '{asked}' came, but there is no such device, or no JAX plugin for it. "
@@ -46,8 +48,8 @@ def find() -> Devices:
         )
     if gpus:
         return Devices("gpu", gpus)
-    if has_tpu:
-        return Devices("tpu", (0,))
+    if n_chips:
+        return Devices("tpu", (0,), n_chips)
     return Devices("cpu", cores())
 
 
@@ -112,6 +114,6 @@ def _visible(listed: str, n_gpus: int) -> tuple[int | str, ...]:
     return tuple(found)
 
 
-def _has_tpu() -> bool:
+def _tpu_chips() -> int:
     nodes = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
-    return find_spec("libtpu") is not None and bool(nodes)
+    return len(nodes) if find_spec("libtpu") is not None else 0

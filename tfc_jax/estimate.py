@@ -51,17 +51,18 @@ READABLE = Units(
 
 
 def program_rows(
-    plan: Plan, n_workers: int, *, measure: bool, units: Units = FIXED
+    plan: Plan, n_workers: int, *, measure: bool, units: Units = FIXED, n_chips: int = 1
 ) -> list[dict[str, Any]]:
     """Returns one row per program, under HEADINGS, of which that of memory depends on the units.
 
     Args:
-      n_workers: devices that train at the same time.
+      n_workers: that train at the same time.
+      n_chips: among which each shares a pack.
       measure: compile each program and add XLA's own count of its memory (minutes).
     """
     rows = []
     for program_id, packs in plan.programs.items():
-        cells = _cells(program_id, packs, plan, n_workers, units)
+        cells = _cells(program_id, packs, plan, n_workers, n_chips, units)
         row = dict(zip(_headings(units), cells, strict=True))
         if measure:
             row[f"measured {units.memory}"] = units.of_memory(_measured_bytes(packs[0], plan))
@@ -69,10 +70,10 @@ def program_rows(
     return rows
 
 
-def summary(plan: Plan, n_workers: int) -> str:
+def summary(plan: Plan, n_workers: int, n_chips: int = 1) -> str:
     """Returns what is left to do, in one line."""
     todo = plan.unfinished
-    seconds = _seconds(todo, plan, n_workers)
+    seconds = _seconds(todo, plan, n_workers, n_chips)
     failed = sum(p.failed for p in plan.packs)
     before = f", {counted(failed, 'pack')} failed before (tfc retry)" if failed else ""
     return (
@@ -97,7 +98,7 @@ def _headings(units: Units) -> list[str]:
 
 
 def _cells(
-    program_id: str, packs: list[Pack], plan: Plan, n_workers: int, units: Units
+    program_id: str, packs: list[Pack], plan: Plan, n_workers: int, n_chips: int, units: Units
 ) -> list[str]:
     record, steps = plan.sweep.record, plan.sweep.steps
     first = packs[0]
@@ -113,15 +114,15 @@ def _cells(
         f"{first.program.sizes.n_params:,}",
         units.of_work(flops / n_runs / 1e9),
         units.of_memory(first.device_bytes(record)),
-        units.of_time(_seconds(packs, plan, n_workers)),
+        units.of_time(_seconds(packs, plan, n_workers, n_chips)),
         f"{100 * _probe_share(packs, plan):.0f} %",
         units.of_disk(_disk_bytes(packs, plan)),
     ]
 
 
-def _seconds(packs: Iterable[Pack], plan: Plan, n_workers: int) -> float:
+def _seconds(packs: Iterable[Pack], plan: Plan, n_workers: int, n_chips: int) -> float:
     """Time of packs shared by workers, the first compilation included; a guide, no promise."""
-    asked = (plan.sweep.record, plan.sweep.steps, plan.platform)
+    asked = (plan.sweep.record, plan.sweep.steps, plan.platform, n_chips)
     left = list(filter(plan.is_unfinished, packs))
     programs = {pack.program.id for pack in left}
     training = sum(prices(lambda pack: pack.seconds(*asked), left)) / n_workers

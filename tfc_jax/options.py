@@ -60,7 +60,7 @@ def prepare_process(options: Options, found: Devices) -> None:
 
 
 def worker_settings(options: Options) -> dict[str, str]:
-    """Environment of every worker: the compile cache, and determinism where asked for."""
+    """Environment of every worker: the compile cache; memory and determinism as asked for."""
     cache = Path(os.environ.get("TFC_CACHE", Path.home() / ".cache" / "tfc_jax")) / "xla"
     defaults = {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -70,6 +70,8 @@ def worker_settings(options: Options) -> dict[str, str]:
     }
     settings = {name: os.environ.get(name, value) for name, value in defaults.items()}
     _drop_half_entries(Path(settings["JAX_COMPILATION_CACHE_DIR"]))
+    if options.max_memory is not None:
+        settings["TFC_MAX_MEMORY"] = str(options.max_memory)
     if options.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         settings["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

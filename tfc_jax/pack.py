@@ -27,6 +27,9 @@ from tfc_jax.timetable import Schedule
 # the unit in which cores share work, so it is small; an accelerator wants to be full.
 LANE_BUDGET_BYTES = {"cpu": 8 * 2**20, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
 WIDTH_LIMITS = {"cpu": (2, 16), "gpu": (64, 512), "tpu": (64, 512)}
+# Slices of a full pack, each of the pack width and on a chip of its own. A TPU host has 8 chips at
+# most; where there are fewer, slices take turns: the cut must not depend on how many there are.
+SLICES = {"cpu": 1, "gpu": 1, "tpu": 8}
 SCHEDULES: dict[str, Schedule] = {"cpu": "mapped", "gpu": "lockstep", "tpu": "lockstep"}
 
 
@@ -94,14 +97,20 @@ class ProgramPlan:
         """Device memory of one lane in all."""
         return self.state_bytes(record) + self.work_bytes(record)
 
-    def width(self, record: Record, platform: str, max_memory: float | None) -> int:
-        """The default pack width: the largest power of two within the platform's budget."""
+    def width(self, record: Record, platform: str, max_memory: float | None, n_runs: int) -> int:
+        """The default pack width: the largest power of two within the platform's budget.
+
+        Where packs have slices, it is halved while one pack still has room for all runs of the
+        program, so that few runs occupy all chips too.
+        """
         low, high = WIDTH_LIMITS[platform]
         budget: float = LANE_BUDGET_BYTES[platform]
         if max_memory is not None:
             low, budget = 1, min(budget, max_memory - self.shared_bytes)
         fitting = max(int(budget / self.lane_bytes(record)), 1)
-        return min(max(2 ** (fitting.bit_length() - 1), low), high)
+        lanes = min(max(2 ** (fitting.bit_length() - 1), low), high)
+        slices = SLICES[platform]
+        return min(lanes, room(n_runs, slices)) if slices > 1 else lanes
 
     @property
     def shared_bytes(self) -> int:
@@ -116,7 +125,8 @@ class Pack:
 
     Attributes:
       runs: in order; where they are fewer than lanes, the others are padding.
-      width: lanes of the compiled program; fewer than runs after the device ran out of memory.
+      width: lanes of the compiled program on one chip; fewer than runs where the pack has slices,
+        as on a TPU host, or after the device ran out of memory.
       schedule: `lockstep` or `mapped`.
       steps_done: committed updates.
       failed: an earlier launch could not train it.
@@ -141,8 +151,16 @@ class Pack:
         """What a price depends on: packs of one kind need and cost the same."""
         return self.program, len(self.runs), self.width, self.schedule, self.steps_done
 
+    @property
+    def n_slices(self) -> int:
+        """Pieces of `width` runs, each of which has a chip of its own while it trains."""
+        return -(-len(self.runs) // self.width)
+
     def device_bytes(self, record: Record) -> float:
-        """Device memory while training; of `mapped` lanes, only one works at a time."""
+        """Memory of each chip while training; of `mapped` lanes, only one works at a time.
+
+        Slices that wait for their turn are not counted: they leave if there is no room for them.
+        """
         program = self.program
         working = self.width if self.schedule == "lockstep" else 1
         lanes = self.width * program.state_bytes(record) + working * program.work_bytes(record)
@@ -165,17 +183,22 @@ class Pack:
             looks = max(looks - n_looks(record, self.steps_done), 0)
         return len(self.runs) * looks * self.program.look_flops(record)
 
-    def probe_seconds(self, record: Record, steps: int, platform: str) -> float:
+    def probe_seconds(self, record: Record, steps: int, platform: str, n_chips: int = 1) -> float:
         """The probes' share of `seconds`."""
-        return self.probe_flops(record, steps) / SPEEDS[platform].flops_per_s
+        return self._share(n_chips) * self.probe_flops(record, steps) / SPEEDS[platform].flops_per_s
 
-    def seconds(self, record: Record, steps: int, platform: str) -> float:
-        """One device's time for the missing steps, by the declared speed of its platform."""
+    def seconds(self, record: Record, steps: int, platform: str, n_chips: int = 1) -> float:
+        """One worker's time for the missing steps, by the declared speed of its platform."""
         speed = SPEEDS[platform]
         together = self.width if self.schedule == "lockstep" else 1
         n_steps = len(self.runs) * max(steps - self.steps_done, 0) / together
         overhead = speed.step_s + speed.layer_s * self.program.run.depth
-        return n_steps * overhead + self.flops(record, steps) / speed.flops_per_s
+        alone = n_steps * overhead + self.flops(record, steps) / speed.flops_per_s
+        return self._share(n_chips) * alone
+
+    def _share(self, n_chips: int) -> float:
+        """Turns that the slices take, of as many as there are slices on one chip."""
+        return -(-self.n_slices // n_chips) / self.n_slices
 
     def disk_bytes(self, record: Record, steps: int) -> float:
         """Parquet, the last checkpoint and the final weights."""
@@ -212,6 +235,12 @@ def prices(price: Callable[[Pack], float], packs: Iterable[Pack]) -> list[float]
             known[kind] = price(pack)
         found.append(known[kind])
     return found
+
+
+def room(n_runs: int, slices: int) -> int:
+    """Returns the least power of two of lanes with which so many slices have room for all runs."""
+    most = -(-n_runs // slices)
+    return int(2 ** (most - 1).bit_length())
 
 
 def program_key(run: Run) -> Hashable:

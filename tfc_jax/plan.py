@@ -19,7 +19,8 @@ from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import CONTRADICTIONS, KINDS, Run
 from tfc_jax.network import read_shape
-from tfc_jax.pack import SCHEDULES, Pack, ProgramPlan, pack_id, prices, program_key
+from tfc_jax.pack import SCHEDULES, SLICES, Pack, ProgramPlan, pack_id, prices, program_key
+from tfc_jax.stored_columns import WIDEST_PACK
 from tfc_jax.timetable import Schedule
 
 
@@ -76,7 +77,8 @@ def make_plan(
 
     Args:
       sweep: the validated sweep.
-      platform: `cpu`, `gpu` or `tpu`: chooses the default schedule and memory budget.
+      platform: `cpu`, `gpu` or `tpu`: chooses the default schedule and memory budget, and how many
+        slices of the pack width a full pack has.
       started: packs of earlier launches; those with no run of this sweep are left out.
       width, schedule: of new packs; None means what is stored.
       stored: schedules and widths of new packs; where it has none they take the defaults.
@@ -94,10 +96,12 @@ def make_plan(
     choices = stored.overridden(Choice(schedule, width))
     for key, runs in missing.items():
         chosen = choices.of(programs[key].id)
-        lanes = chosen.pack_width or programs[key].width(sweep.record, platform, max_memory)
+        # By all runs, not those that are missing: the cut goes on as it began.
+        asked = sweep.record, platform, max_memory, len(by_program[key])
+        lanes = chosen.pack_width or programs[key].width(*asked)
         packs += [
             Pack(programs[key], group, lanes, chosen.schedule or SCHEDULES[platform])
-            for group in _groups(runs, lanes)
+            for group in _groups(runs, min(lanes * SLICES[platform], WIDEST_PACK))
         ]
     plan = Plan(sweep, platform, tuple(packs))
     with _errors_of(sweep):
@@ -268,5 +272,5 @@ def _beyond_dense(runs: Iterable[Run], dense: Container[int]) -> Iterator[str]:
                 return
 
 
-def _groups(runs: Sequence[Run], width: int) -> Iterator[tuple[Run, ...]]:
-    return (tuple(runs[i : i + width]) for i in range(0, len(runs), width))
+def _groups(runs: Sequence[Run], size: int) -> Iterator[tuple[Run, ...]]:
+    return (tuple(runs[i : i + size]) for i in range(0, len(runs), size))

@@ -7,14 +7,15 @@ the bits of a step don't depend on where a chunk began. Nothing in the loops bra
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, stages
+from jax.sharding import Mesh, PartitionSpec
 
-from tfc_jax import registry
+from tfc_jax import chips, registry
 from tfc_jax.functional import Tree
 from tfc_jax.hyper import Hyper
 from tfc_jax.losses import data_loss
@@ -66,6 +67,7 @@ class Program:
       chunk_records: M, the most measured steps of a chunk.
       probes: names of files in tfc_jax/probes.
       probe_samples: how many training and test samples a probe evaluates.
+      mesh: chips that each train a slice of the lanes; None: the one device trains them all.
     """
 
     trainer: Trainer
@@ -75,7 +77,14 @@ class Program:
     has_bare_steps: bool
     probes: tuple[str, ...]
     probe_samples: int
+    mesh: Mesh | None = None
 
+    @property
+    def n_chips(self) -> int:
+        """Chips that share the lanes."""
+        return 1 if self.mesh is None else self.mesh.size
+
+    # Of what follows, `n_lanes` has an entry per chip where there are several, else it is ().
     @cached_property
     def init(self) -> stages.Wrapped:
         """`init(n_lanes, hyper_R) -> carry_R`."""
@@ -83,7 +92,7 @@ class Program:
         def init(n_lanes: Array, hyper_R: Hyper) -> Carry:
             return self._map(lambda _, hyper: self.trainer.init(hyper), n_lanes, None, hyper_R)
 
-        return jax.jit(init)
+        return self._compiled(init, n_shared=2)
 
     @cached_property
     def chunk(self) -> stages.Wrapped:
@@ -95,7 +104,7 @@ class Program:
             one = partial(self._one_chunk, data=data, timetable=timetable)
             return self._map(one, n_lanes, carry_R, hyper_R, in_place=True)
 
-        return jax.jit(chunk, donate_argnums=1)
+        return self._compiled(chunk, n_shared=3, n_whole=2, donate_argnums=1)
 
     @cached_property
     def probe(self) -> stages.Wrapped:
@@ -104,7 +113,7 @@ class Program:
         def probe(n_lanes: Array, carry_R: Carry, hyper_R: Hyper, data: Data) -> Records:
             return self._map(partial(self._one_probe, data=data), n_lanes, carry_R, hyper_R)
 
-        return jax.jit(probe)
+        return self._compiled(probe, n_shared=3, n_whole=1)
 
     @cached_property
     def intervene(self) -> stages.Wrapped:
@@ -116,7 +125,35 @@ class Program:
             one = partial(self._one_intervention, data=data, step=step)
             return self._map(one, n_lanes, carry_R, hyper_R, in_place=True)[0]
 
-        return jax.jit(intervene, donate_argnums=1)
+        return self._compiled(intervene, n_shared=3, n_whole=2, donate_argnums=1)
+
+    def _compiled(
+        self, function: Callable, *, n_shared: int, n_whole: int = 0, **options: Any
+    ) -> stages.Wrapped:
+        """Jits a function of lanes; every chip of the mesh calls it with its own slice of them.
+
+        Args:
+          n_shared: arguments that are cut along the lanes; they come first, `n_lanes` of all.
+          n_whole: arguments that every chip gets.
+        """
+        if self.mesh is None:
+            return jax.jit(function, **options)
+
+        def of_slice(n_lanes: Array, *arguments: Any) -> Any:
+            return function(n_lanes[0], *arguments)
+
+        lanes, whole = PartitionSpec(chips.AXIS), PartitionSpec()
+        of_all = jax.shard_map(
+            of_slice,
+            mesh=self.mesh,
+            in_specs=(lanes,) * n_shared + (whole,) * n_whole,
+            out_specs=lanes,
+            check_vma=False,  # nothing passes between chips that could be checked
+        )
+        places = (chips.shared(self.mesh),) * n_shared + (chips.whole(self.mesh),) * n_whole
+        out = chips.shared(self.mesh)
+        named = wraps(function)(of_all)
+        return jax.jit(named, in_shardings=places, out_shardings=out, **options)
 
     # Under a `jit` of its own a step is traced once, not again wherever its shapes are asked for.
     @cached_property

@@ -64,7 +64,7 @@ OUTCOMES = (
     Column("pack", "runs", "", "hash of the runs trained together", "string"),
     Column("lane", "runs", "", "place in the pack", "int64"),
     Column("schedule", "runs", "", "lockstep or mapped", "string"),
-    Column("pack_width", "runs", "lanes", "lanes of the compiled program", "int64"),
+    Column("pack_width", "runs", "lanes", "lanes of the compiled program, on each chip", "int64"),
     Column("dataset_sha256", "runs", "", "fingerprint of the arrays trained on", "string"),
     Column(
         "tfc_version", "runs", "", "version of tfc_jax; several where a resume changed it", "string"

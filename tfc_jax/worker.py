@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfc_jax import data, files, signals, slices, timetable
+from tfc_jax import chips, data, files, signals, slices, timetable
 from tfc_jax.ahead import Ahead
 from tfc_jax.committer import Committer, Report
 from tfc_jax.engine import PackEngine
@@ -79,7 +79,7 @@ def _train(
     task: Task, report: Report, should_stop: Callable[[], bool], *, is_narrower: bool
 ) -> bool:
     whole, facts = prepare(task)
-    engine = slices.fitting(whole)
+    engine = slices.fitting(whole, is_short=is_narrower)
     report({"event": "compiling", "pack": task.pack})
     engine.compile()
     report({"event": "compiled", "pack": task.pack})
@@ -162,7 +162,7 @@ def load_dataset(
 
 @cache
 def device_data(dataset: data.Dataset, scaling: data.Scaling) -> Data:
-    """Puts a data set on the device once per process, flattened, as stored."""
+    """Puts a data set on the device once per process, on each chip, flattened, as stored."""
     offset, multiplier = data.affine(dataset, scaling)
     shape = dataset.x_train.shape[1:]
 
@@ -172,7 +172,7 @@ def device_data(dataset: data.Dataset, scaling: data.Scaling) -> Data:
     def per_input(a: np.ndarray) -> jax.Array:
         return jnp.asarray(np.broadcast_to(a, shape).reshape(-1).astype(np.float32))
 
-    return Data(
+    on_device = Data(
         x_train=flat(dataset.x_train),
         y_train=jnp.asarray(dataset.y_train),
         x_test=flat(dataset.x_test),
@@ -180,6 +180,7 @@ def device_data(dataset: data.Dataset, scaling: data.Scaling) -> Data:
         offset=per_input(offset),
         multiplier=per_input(multiplier),
     )
+    return chips.everywhere(on_device, chips.mesh())
 
 
 @lru_cache(maxsize=4)  # an executable takes 100 MB and more, and packs come sorted by program
@@ -193,6 +194,7 @@ def compiled_program(trainer: Trainer, record: Record, schedule: Schedule) -> Pr
         has_bare_steps=record.every != 1 or not record.metrics,
         probes=record.probes,
         probe_samples=record.probe_samples,
+        mesh=chips.mesh(),
     )
 
 
@@ -205,7 +207,7 @@ def _trainer(plan: ProgramPlan, record: Record) -> Trainer:
 
 
 def _facts(task: Task, plan: ProgramPlan) -> dict[str, Any]:
-    sizes, dataset, device = plan.sizes, plan.dataset, jax.devices()[0]
+    sizes, dataset, device = plan.sizes, plan.dataset, jax.local_devices()[0]
     return {
         "prior_loss": [data.prior_loss(dataset, r.loss, r.label_noise) for r in task.runs],
         "bayes_loss": [data.bayes_loss(dataset, r.loss, r.label_noise) for r in task.runs],

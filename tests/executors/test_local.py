@@ -78,7 +78,7 @@ def without_jax(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         places.append(options["env"]["CUDA_VISIBLE_DEVICES"])
         return start([sys.executable, "-S", "-c", WORKER], **options)
 
-    monkeypatch.setattr(local.subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", popen)
     monkeypatch.setattr(local, "mark_failed", lambda task: None)
     return places
 

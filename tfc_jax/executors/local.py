@@ -22,6 +22,7 @@ from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.executors.waiting import Waiting
 from tfc_jax.lock import Lock
+from tfc_jax.pack import SLICES
 from tfc_jax.signals import kept_from_children
 from tfc_jax.store import mark_failed
 from tfc_jax.task import PREPARE, Task
@@ -96,7 +97,7 @@ def worker_environment(platform: str, device: int | str) -> dict[str, str]:
     if platform == "gpu":
         return {"CUDA_VISIBLE_DEVICES": str(device), "JAX_PLATFORMS": "cuda,cpu"}
     if platform == "tpu":
-        return {"JAX_PLATFORMS": "tpu,cpu"}
+        return {"JAX_PLATFORMS": "tpu,cpu", "TFC_CHIPS": str(SLICES["tpu"])}
     return cpu_environment() | {"TFC_CORE": str(device)}
 
 
