@@ -11,12 +11,12 @@ worker would start.
 import argparse
 import json
 import multiprocessing
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from bench.costs import HEADINGS, cost
 
 STORED_SHARE = 0.1
 FILTER = "depth > 2 and not (width == 16 and learning_rate > 0.19)"
@@ -29,17 +29,9 @@ app(sys.argv[1:])
 """
 
 
-class Cost(NamedTuple):
-    """What one process took."""
-
-    wall_s: float
-    cpu_s: float
-    peak_mb: float
-
-
 def main() -> None:
     options = _options()
-    print(f"{'runs':>9}  {'sweep':8}  {'command':8}  {'wall s':>7}  {'CPU s':>7}  {'peak MB':>7}")
+    print(f"{'runs':>9}  {'sweep':8}  {'command':8}  {HEADINGS}")
     for n in options.runs:
         for kind in options.kind:
             with tempfile.TemporaryDirectory() as folder:
@@ -65,12 +57,8 @@ def _report(n: int, kind: str, commands: list[str], folder: Path) -> None:
         storing.start()
         storing.join()
     for command in commands:
-        cost = _cost(_arguments(command, path, out), folder)
-        print(
-            f"{n:9}  {kind:8}  {command:8}  {cost.wall_s:7.2f}  {cost.cpu_s:7.2f}  "
-            f"{cost.peak_mb:7.0f}",
-            flush=True,
-        )
+        took = cost(_arguments(command, path, out), folder)
+        print(f"{n:9}  {kind:8}  {command:8}  {took}", flush=True)
 
 
 def _sweep(n: int, n_programs: int) -> dict[str, Any]:
@@ -100,17 +88,6 @@ def _arguments(command: str, path: Path, out: Path) -> list[str]:
     if command == "launch":
         return [sys.executable, "-c", LAUNCH, "run", "--quiet", *selected]
     return [*tfc, command, *selected]
-
-
-def _cost(arguments: list[str], folder: Path) -> Cost:
-    begun = os.times().elapsed
-    process = subprocess.Popen(arguments, cwd=folder, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(arguments)} ended with exit code {process.returncode}.")
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Cost(os.times().elapsed - begun, cpu_s, usage.ru_maxrss * 1024 / 1e6)
 
 
 def _store(path: Path, out: Path, kind: str) -> None:
