@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tfc_jax.config
-from tfc_jax import grid
+from tfc_jax import config, grid
 from tfc_jax.config import Record, Run, Sweep, load_sweep
 from tfc_jax.errors import InputError
 
@@ -136,7 +137,7 @@ def test_a_filter_does_not_excuse_a_contradiction(tmp_path: Path) -> None:
 
 
 def test_two_runs_of_one_hash_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "run_id", "0" * 12)
+    monkeypatch.setattr(config, "run_ids", lambda *_: np.zeros(2, np.uint64))
     with pytest.raises(InputError) as error:
         load(tmp_path, "name: a\ngrid: {depth: [3, 4]}")
     assert "{'depth': 3} and {'depth': 4} have the same run_id 000000000000" in str(error.value)

@@ -3,24 +3,28 @@
 Imports no JAX. The keys of a run are in keys.py, the product of axes in grid.py.
 """
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfc_jax import yaml_source
 from tfc_jax.axis_values import MAX_RUNS
+from tfc_jax.comparison import Mask
 from tfc_jax.errors import InputError, nearest, quoted
 from tfc_jax.expression import Expression, parse
 from tfc_jax.grid import Axis, Grid, Size, planned_size, read_axis, size_problem
-from tfc_jax.keys import AXES, KEYS, KINDS, TRACED, Run
+from tfc_jax.keys import AXES, DIGITS, KEYS, KINDS, TRACED, Run
 from tfc_jax.keytypes import Key, shown
 from tfc_jax.overrides import apply_overrides
 from tfc_jax.record import PerDecade, Record, read_record
 from tfc_jax.refine import Expansion, Refine, expand
 from tfc_jax.refine_section import read_refine
+from tfc_jax.run_ids import RunIds, run_ids
 from tfc_jax.sweep_schema import json_schema
 from tfc_jax.wording import counted
 from tfc_jax.yaml_source import Problems, Value
@@ -29,11 +33,13 @@ __all__ = [
     "KEYS",
     "TRACED",
     "Key",
+    "Outline",
     "PerDecade",
     "Record",
     "Run",
     "Sweep",
     "json_schema",
+    "load_outline",
     "load_sweep",
 ]
 
@@ -100,6 +106,51 @@ class Sweep:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What a sweep file asks for, all of it checked, before any run is made.
+
+    Attributes:
+      grid, keep: the runs, of round 0 where cells are refined, are the kept points of the grid.
+      others: as of `Sweep`.
+    """
+
+    name: str
+    description: str
+    record: Record
+    grid: Grid
+    keep: Mask
+    text: str
+    path: str
+    refine: Refine | None
+    places: Mapping[str, str] = field(repr=False)
+
+    @property
+    def steps(self) -> int:
+        """Of every run."""
+        return int(self.grid.base["steps"])
+
+    @cached_property
+    def run_ids(self) -> RunIds:
+        """Of the runs, in order."""
+        return run_ids(self.grid, self.keep)
+
+    def sweep(self) -> Sweep:
+        """Makes the runs.
+
+        Raises:
+          InputError: two of them have the same id.
+        """
+        runs = tuple(self.grid.runs(self.keep))
+        _refuse_equal_ids(self.path, runs, self.run_ids)
+        sweep = Sweep(
+            *(self.name, self.description, self.record, self.steps, runs, self.text, self.path),
+            refine=self.refine,
+            places=self.places,
+        )
+        return sweep.with_known(expand(self.refine, runs, {})) if self.refine else sweep
+
+
 def load_sweep(
     path: str | Path,
     *,
@@ -107,6 +158,24 @@ def load_sweep(
     where: str | None = None,
     limit: int | None = None,
 ) -> Sweep:
+    """Reads and checks a sweep, and makes its runs.
+
+    Args:
+      overrides, where, limit: as `load_outline` takes them.
+
+    Raises:
+      InputError: everything that is wrong, each with its place.
+    """
+    return load_outline(path, overrides=overrides, where=where, limit=limit).sweep()
+
+
+def load_outline(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    where: str | None = None,
+    limit: int | None = None,
+) -> Outline:
     """Reads and checks a sweep.
 
     Runs are ordered as the file has the axes: grid keys, then zip blocks, then seeds, the last
@@ -136,19 +205,9 @@ def load_sweep(
     problems.raise_if_any()
     if refine:
         refine = replace(refine, excludes=tuple(excludes), wanted=wanted, limit=limit)
-    runs = _runs(root, grid, refine, excludes, wanted, limit)
-    sweep = Sweep(
-        name,
-        description,
-        record,
-        grid.base["steps"],
-        runs,
-        text,
-        str(path),
-        refine,
-        places={key: value.where for key, value in _given(root).items()},
-    )
-    return sweep.with_known(expand(refine, runs, {})) if refine else sweep
+    keep = _kept(root, grid, refine, excludes, wanted, limit)
+    places = {key: value.where for key, value in _given(root).items()}
+    return Outline(name, description, record, grid, keep, text, str(path), refine, places)
 
 
 def _document(root: Value, overrides: Sequence[str], problems: Problems) -> Value:
@@ -340,14 +399,14 @@ def _expression(value: Value, label: str, problems: Problems) -> Expression | No
         return None
 
 
-def _runs(
+def _kept(
     root: Value,
     grid: Grid,
     refine: Refine | None,
     excludes: Sequence[Expression],
     wanted: Expression | None,
     limit: int | None,
-) -> tuple[Run, ...]:
+) -> Mask:
     problems = Problems()
     if too_many := size_problem(
         [axis.size for axis in grid.axes], 1 + refine.below(0) if refine else 1
@@ -367,9 +426,9 @@ def _runs(
         keep &= grid.mask(wanted)
         if not keep.any():
             raise InputError(f"--filter: no run of {root.source} fits {wanted.text!r}.")
-    runs = tuple(itertools.islice(grid.runs(keep), limit))
-    _refuse_equal_ids(root, runs)
-    return runs
+    if limit is not None:
+        keep.flat[np.flatnonzero(keep)[limit:]] = False
+    return keep
 
 
 def _later_contradictions(
@@ -401,15 +460,15 @@ def _given(root: Value) -> dict[str, Value]:
     return {name: v for s in sections if s and s.data for name, v in s.data.items()}
 
 
-def _refuse_equal_ids(root: Value, runs: Sequence[Run]) -> None:
+def _refuse_equal_ids(path: str, runs: Sequence[Run], ids: RunIds) -> None:
     """Axes hold no value twice, so only the hash can do it: odds of 2 in 1000 for 10^6 runs."""
-    if len({run.run_id for run in runs}) == len(runs):
+    if len(np.unique(ids)) == len(runs):
         return
-    by_id: dict[str, Run] = {}
-    for run in runs:
-        other = by_id.setdefault(run.run_id, run)
+    by_id: dict[int, Run] = {}
+    for number, run in zip(ids.tolist(), runs, strict=True):
+        other = by_id.setdefault(number, run)
         if other is not run:
             raise InputError(
-                f"{root.source}: {other.changed()} and {run.changed()} have the same run_id "
-                f"{run.run_id}. Exclude one of them."
+                f"{path}: {other.changed()} and {run.changed()} have the same run_id "
+                f"{number:0{DIGITS}x}. Exclude one of them."
             )

@@ -38,6 +38,7 @@ Intervention = Literal[
     "enable_momentum",
     "sham",
 ]
+DIGITS = 12  # of a run_id
 INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
 Dataset = Annotated[Text, *one_of(data.available(), data.is_known)]
 _models = registry.names("models")
@@ -210,7 +211,7 @@ class Run:
     @property
     def run_id(self) -> str:
         """12 hex digits: a hash of `changed()`, so neither new keys nor more steps rename a run."""
-        return hashlib.sha256(_canonical(self.changed()).encode()).hexdigest()[:12]
+        return hashlib.sha256(canonical(self.changed()).encode()).hexdigest()[:DIGITS]
 
     @property
     def has_momentum(self) -> bool:
@@ -249,7 +250,7 @@ TRACED = frozenset(name for name, key in KEYS.items() if key.traced)
 AXES = tuple(name for name in KEYS if name != "steps")
 KINDS = {name: key.kind for name, key in KEYS.items()}
 
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _IDENTITY = AXES
 _DEFAULTS = tuple(KEYS[name].default for name in _IDENTITY)
 _identity_of = attrgetter(*_IDENTITY)
