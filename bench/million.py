@@ -117,7 +117,7 @@ def make(folder: Path, n: int, share: float, lags: int) -> None:
         return
     with patch.object(files, "sync_folder"), patch.object(os, "fsync"):
         create(out, sweep.record)
-        flags = {"set": [], "filter": None, "limit": None}
+        flags: dict[str, Any] = {"set": [], "filter": None, "limit": None}
         flags |= {"max_memory": None, "deterministic": False}
         manifest.write(out, sweep, Devices("cpu", (0, 1)), flags, trains=True)
         _write_log(out.log, [pack.id for pack in packs])

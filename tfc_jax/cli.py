@@ -3,6 +3,7 @@
 import json
 import traceback
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from tfc_jax.console import (
     Commands,
     echo,
     echo_json,
+    echo_records,
+    print_long_table,
     print_table,
     refuse,
     reports_errors,
@@ -239,14 +242,14 @@ def ls(
 ) -> None:
     """List runs: status, what distinguishes them, final values."""
     from tfc_jax.results import open_results
-    from tfc_jax.show import list_runs
+    from tfc_jax.show import frames, list_runs, rows_of
 
     with reading(results):
-        frame = list_runs(open_results(results), filter_, limit)
+        listed = list_runs(open_results(results), filter_, limit)
     if as_json:
-        echo_json(frame.to_json(orient="records"))
+        echo_records(frame.to_json(orient="records") for frame in frames(listed))
         return
-    print_table(list(frame.columns), frame.itertuples(index=False))
+    print_long_table(listed.column_names, partial(rows_of, listed), len(listed))
 
 
 @app.command()

@@ -5,6 +5,7 @@ text, their control characters as visible escapes.
 """
 
 import functools
+import itertools
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SOME_FAILED, BAD_INPUT = 1, 2
 NOBODY_READS = 141  # as of any command whose reader left, such as `head`
 PIPED_WIDTH = 200
+LONGEST_FRAMED = 5000  # rows up to which a table is held and fitted into the terminal
 LONGEST_CELL = 1000
 _UsageError: Any = typer.BadParameter.__base__  # typer brings click, under a name of its own
 
@@ -40,6 +42,17 @@ def echo(text: str, *, err: bool = False) -> None:
 def echo_json(text: str) -> None:
     """Prints JSON that is ASCII, as `json.dumps` writes it; DEL is all that it does not escape."""
     typer.echo(text.replace("\x7f", "\\u007f"))
+
+
+def echo_records(pieces: Iterable[str]) -> None:
+    """Prints one JSON array of the elements of several, of which each is printed as it is made."""
+    before = "["
+    for piece in pieces:
+        inner = piece.strip()[1:-1]
+        if inner:
+            typer.echo(before + inner.replace("\x7f", "\\u007f"), nl=False)
+            before = ","
+    typer.echo("[]" if before == "[" else "]")
 
 
 class Commands(TyperGroup):
@@ -140,7 +153,10 @@ def refuse(message: str) -> NoReturn:
     raise InputError(message)
 
 
-def print_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
+Rows = Iterable[Iterable[object]]
+
+
+def print_table(headings: Iterable[object], rows: Rows) -> None:
     """Prints rows in columns; cells are text, never markup."""
     from rich.table import Table
     from rich.text import Text
@@ -157,6 +173,24 @@ def print_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) ->
     if not console.is_terminal:
         console = Terminal(highlight=False, width=PIPED_WIDTH)
     console.print(table)
+
+
+def print_long_table(headings: Iterable[object], rows: Callable[[], Rows], n_rows: int) -> None:
+    """Prints what `print_table` does, of many rows without holding them: a line each, however wide.
+
+    Args:
+      rows: makes them, twice where they are many: for the widths of the columns, and to print.
+    """
+    if n_rows <= LONGEST_FRAMED:
+        print_table(headings, rows())
+        return
+    names = list(map(_cell, headings))
+    widths = list(map(len, names))
+    for row in rows():
+        widths = [max(width, len(_cell(v))) for width, v in zip(widths, row, strict=True)]
+    for line in itertools.chain([names], rows()):
+        cells = (_cell(v).ljust(width) for v, width in zip(line, widths, strict=True))
+        echo("  ".join(cells).rstrip())
 
 
 def _cell(value: object) -> str:

@@ -95,12 +95,12 @@ class Expression:
         raise InputError(f"in {_quoted(self.text)}: {what}.")
 
 
-def parse(text: str, names: Collection[str] | Mapping[str, Kind]) -> Expression:
+def parse(text: str, names: Collection[str] | Mapping[str, Kind] | None) -> Expression:
     """Returns the parsed expression.
 
     Args:
-      names: what may be named; as a mapping, it also says of which kind, so that a comparison of
-        different kinds is refused here and not only by `matches` and `mask`.
+      names: what may be named, anything if None; as a mapping, it also says of which kind, so that
+        a comparison of different kinds is refused here and not only by `matches` and `mask`.
     Raises:
       InputError: all unknown names, else the first thing the grammar does not have.
     """
@@ -114,7 +114,7 @@ def parse(text: str, names: Collection[str] | Mapping[str, Kind]) -> Expression:
 class _Reader:
     """Turns one text into conditions; its methods follow the grammar from `or` to operands."""
 
-    def __init__(self, text: str, names: Collection[str] | Mapping[str, Kind]) -> None:
+    def __init__(self, text: str, names: Collection[str] | Mapping[str, Kind] | None) -> None:
         self.text, self.names = text, names
 
     def tree(self) -> ast.expr:
@@ -134,11 +134,12 @@ class _Reader:
 
     def used_names(self, tree: ast.expr) -> frozenset[str]:
         used = _names(tree)
+        known = used if self.names is None else self.names
         unknown = [
-            f"in {_quoted(self.text)}: unknown name '{name}'.{nearest(name, self.names)}"
-            f' Text needs quotes: "{name}". Names: {", ".join(sorted(self.names))}.'
+            f"in {_quoted(self.text)}: unknown name '{name}'.{nearest(name, known)}"
+            f' Text needs quotes: "{name}". Names: {", ".join(sorted(known))}.'
             for name in sorted(used)
-            if name not in self.names
+            if name not in known
         ]
         if unknown:
             raise InputError(unknown)

@@ -39,6 +39,21 @@ def mark(path: Path) -> Mark:
     return Mark(stat.st_ino, stat.st_ctime_ns, stat.st_size)
 
 
+def marks(folder: Path, suffix: str) -> dict[str, Mark]:
+    """Returns the marks of the files in a folder, by name, in order; of none where there is none.
+
+    What is deleted meanwhile is left out.
+    """
+    found = {}
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(suffix):
+                with suppress(FileNotFoundError):
+                    stat = entry.stat()
+                    found[entry.name] = Mark(stat.st_ino, stat.st_ctime_ns, stat.st_size)
+    return dict(sorted(found.items()))
+
+
 class HashedFile(io.BufferedWriter):
     """A file that is hashed while it is written."""
 

@@ -1,6 +1,6 @@
 """Reads a results folder into pandas. Needs no JAX, and nothing but Parquet files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.rows import Rows
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import KEY_COLUMNS
-from tfc_jax.stored_columns import check_columns, double_run
+from tfc_jax.stored_columns import NEVER_NULL, check_columns, double_run
 from tfc_jax.untrusted import DamagedFile, reading
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
@@ -74,17 +74,33 @@ class Results:
         Raises:
           InputError: the table has no file, or one of its files or the analysis is damaged.
         """
-        if not self._folder.has_runs:
-            raise InputError(
-                f"{self.path}: the runs table has no file. Train with `tfc run` again."
-            )
-        table = _completed(RunsTable(self._folder).read())
-        frame = table.to_pandas(types_mapper=_nullable)
+        self._check_runs()
+        table = _completed(RunsTable(self._folder).read(), list(KEYS))
+        frame = table.to_pandas(types_mapper=nullable)
         analysis = stored_analysis(self._folder)
         if analysis is None:
             return frame
         clashing = frame.columns.intersection(analysis.columns).drop("run_id")
         return frame.merge(analysis.drop(columns=clashing), on="run_id", how="left")
+
+    def runs_table(self, columns: Collection[str] | None = None) -> pa.Table:
+        """Returns `runs` as an Arrow table; raises what that does.
+
+        Args:
+          columns: those to read, besides what every reader checks; one that is not there is left
+            out. None reads all, and finds damage wherever it is in the files.
+        """
+        self._check_runs()
+        asked = None if columns is None else {*columns, *NEVER_NULL}
+        read = RunsTable(self._folder, asked).read()
+        table = _completed(read, [key for key in KEYS if columns is None or key in columns])
+        analysis = analysis_table(self._folder, columns)
+        if analysis is not None:
+            ids = [of["run_id"].cast(pa.string()) for of in (table, analysis)]
+            row = pc.index_in(ids[0], value_set=ids[1].combine_chunks())
+            for name in set(analysis.column_names).difference(table.column_names):
+                table = table.append_column(name, analysis[name].take(row))
+        return table.select([n for n in table.column_names if columns is None or n in columns])
 
     def steps(
         self,
@@ -156,7 +172,7 @@ class Results:
         wanted = keys + [c for c in asked if c not in keys]
         rows = self._rows(where, wanted, schema)
         table = rows.read(self._parts(name, rows.wanted))
-        frame = table.drop_columns(["run_id"]).to_pandas(types_mapper=_nullable)
+        frame = table.drop_columns(["run_id"]).to_pandas(types_mapper=nullable)
         frame.insert(0, "run_id", _texts(table["run_id"]))
         joined = [column for column in dict.fromkeys(config) if column not in wanted]
         run_N = _indices(table["run_id"]) if joined else None
@@ -191,6 +207,12 @@ class Results:
         """Whether the sweep records this column."""
         files = sorted(self._folder.table(table).glob("*.parquet"))
         return bool(files) and column in self._names(files[0])
+
+    def _check_runs(self) -> None:
+        if not self._folder.has_runs:
+            raise InputError(
+                f"{self.path}: the runs table has no file. Train with `tfc run` again."
+            )
 
     def _columns(self, name: str) -> list[str]:
         files = sorted(self._folder.table(name).glob("*.parquet"))
@@ -256,24 +278,32 @@ def stored_analysis(folder: Folder) -> pd.DataFrame | None:
     Raises:
       InputError: it cannot be read, or says several things of a run.
     """
+    table = analysis_table(folder)
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # both may be null
+    return None if table is None else table.to_pandas(types_mapper=kinds.get)
+
+
+def analysis_table(folder: Folder, columns: Collection[str] | None = None) -> pa.Table | None:
+    """Returns what `stored_analysis` does; of the columns, `run_id` and those that are named."""
     path = folder.analysis
     if not path.exists():
         return None
     with reading(folder.root, path), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
         check_columns(file.schema_arrow, path, needed=["run_id"], of_runs=True)
-        table = file.read(use_threads=False)
+        kept = [name for name in names if columns is None or name in {"run_id", *columns}]
+        table = file.read(kept, use_threads=False)
     double = double_run(table)
     if double:
         raise DamagedFile(path, folder.root, double)
-    kinds = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # both may be null
-    return table.replace_schema_metadata(None).to_pandas(types_mapper=kinds.get)
+    return table.replace_schema_metadata(None)
 
 
-def _completed(runs: pa.Table) -> pa.Table:
+def _completed(runs: pa.Table, keys: Sequence[str]) -> pa.Table:
     """Gives keys that are younger than some rows, or than all, their default there."""
-    for name, key in KEYS.items():
+    for name, key in ((name, KEYS[name]) for name in keys):
         if name not in runs.column_names:
-            runs = runs.append_column(name, pa.array([key.default] * runs.num_rows))
+            runs = runs.append_column(name, pa.repeat(pa.scalar(key.default), runs.num_rows))
         elif key.default is not None:
             filled = pc.fill_null(runs[name], key.default)
             runs = runs.set_column(runs.column_names.index(name), name, filled)
@@ -289,6 +319,6 @@ def _texts(runs: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
     return TEXT.__from_arrow__(runs.cast(pa.large_string()))
 
 
-def _nullable(kind: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:
+def nullable(kind: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:
     """Whole numbers stay whole where some are null."""
     return pd.Int64Dtype() if kind == pa.int64() else None

@@ -9,7 +9,7 @@ just as well.
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfc_jax.errors import InputError
-from tfc_jax.files import Mark, mark
+from tfc_jax.files import Mark, mark, marks
 from tfc_jax.layout import Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.schema import arrow_schema, run_columns
@@ -54,12 +54,19 @@ class RunsTable:
     """
 
     folder: Folder
-    columns: Sequence[str] | None = None
+    columns: Collection[str] | None = None
 
     @property
     def files(self) -> list[Path]:
         """The files of the packs, in the order of their rows."""
         return sorted(self.folder.runs.glob("*.parquet"))
+
+    def marks(self) -> dict[str, Mark]:
+        """The files of the packs by their names, in that order; the folder is looked through once.
+
+        A file that is replaced later counts as the one that it was.
+        """
+        return marks(self.folder.runs, ".parquet")
 
     def read(self) -> pa.Table:
         """Returns the rows of all files (at least one).
@@ -70,7 +77,7 @@ class RunsTable:
           FileNotFoundError: a file is gone.
         """
         with reading(self.folder.root, self.folder.runs):
-            rows = joined(self._pieces())
+            rows = joined(self.pieces(self.marks()))
             self.check(rows)
         double = double_run(rows) if "run_id" in rows.column_names else None
         if double:
@@ -94,7 +101,7 @@ class RunsTable:
     def rows_of(self, file: Path) -> pa.Table:
         """Returns the rows of one file; raises what `read` does."""
         place = self._place(file)
-        return self._read(file) if place is None else self._copied(place)
+        return self.read_alone(file) if place is None else self._copied(place)
 
     def copies(self, marks: dict[str, Mark]) -> bool:
         """Whether the copy is whole, and stands for these files and no other."""
@@ -111,37 +118,51 @@ class RunsTable:
         for file in self.files:
             place = self._place(file)
             if place is not None:
-                rows = self._read(file)
+                rows = self.read_alone(file)
                 copied = self._copied(place).select(rows.column_names)
                 if not same_bits(copied.cast(rows.schema), rows):
                     return True
         return False
 
-    def _pieces(self) -> Iterator[pa.Table]:
-        """Yields the rows in order; those that stand side by side in the copy in one piece."""
+    def pieces(
+        self, files: Mapping[str, Mark], read: Callable[[Path], pa.Table | None] | None = None
+    ) -> Iterator[pa.Table]:
+        """Yields the rows of files in order; those side by side in the copy in one piece.
+
+        Args:
+          files: as of `marks`.
+          read: returns the rows of a file for which the copy does not stand, or None to leave it
+            out; raises what `read` does.
+        """
+        read = read or self.read_alone
         waiting: range | None = None
-        for file in self.files:
-            place = self._place(file)
+        for name, its in files.items():
+            place = self.place(name, its)
+            if waiting is not None and place is not None and place.start == waiting.stop:
+                waiting = range(waiting.start, place.stop)
+                continue
             if waiting is not None:
-                if place is not None and place.start == waiting.stop:
-                    waiting = range(waiting.start, place.stop)
-                    continue
                 yield self._copied(waiting)
             waiting = place
-            if place is None:
-                yield self._read(file)
+            rows = read(self.folder.runs / name) if place is None else None
+            if rows is not None:
+                yield rows
         if waiting is not None:
             yield self._copied(waiting)
 
-    def _place(self, file: Path) -> range | None:
+    def place(self, name: str, its: Mark) -> range | None:
         """Where the rows of a file are in the copy; None if they are not, or not as they are."""
-        copied_from, place = self._copy.files.get(file.name, (None, None))
-        return place if copied_from == mark(file) else None
+        copied_from, place = self._copy.files.get(name, (None, None))
+        return place if copied_from == its else None
+
+    def _place(self, file: Path) -> range | None:
+        return self.place(file.name, mark(file))
 
     def _copied(self, place: range) -> pa.Table:
         return self._copy.rows.slice(place.start, len(place))
 
-    def _read(self, file: Path) -> pa.Table:
+    def read_alone(self, file: Path) -> pa.Table:
+        """Returns the rows of one file from itself; raises what `read` does."""
         with reading(self.folder.root, file):
             return rows_in(file, self.columns)
 
@@ -184,7 +205,7 @@ def _packs_of(rows: pa.Table) -> str:
     return f" (in pack {named}: delete all files whose names begin with one of these ids)"
 
 
-def rows_in(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def rows_in(file: Path, columns: Collection[str] | None = None) -> pa.Table:
     """Returns the rows of one file.
 
     Raises:
@@ -240,7 +261,7 @@ def recorded(folder: Folder) -> dict[str, Any] | None:
     return found
 
 
-def _kept(names: Sequence[str], columns: Sequence[str] | None) -> list[str]:
+def _kept(names: Sequence[str], columns: Collection[str] | None) -> list[str]:
     return [name for name in names if columns is None or name in columns]
 
 

@@ -5,25 +5,56 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tfc_jax.arrow_columns import columns_of
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import KEYS
-from tfc_jax.results import Results
+from tfc_jax.results import Results, nullable
 from tfc_jax.untrusted import reading
 
+PIECE = 1000  # rows that are made into texts at a time
 OUTCOME = ("status", "steps_done", "first_bad_step", "final_loss", "final_accuracy")
 
 
-def list_runs(results: Results, where: str | None, limit: int | None) -> pd.DataFrame:
-    """Returns run_id, the keys that vary between runs, and the outcome, one row per run."""
-    runs = results.runs
-    if where:
-        runs = runs[parse(where, set(runs.columns)).mask(runs)]
-    varying = [k for k in KEYS if k in runs and results.runs[k].nunique(dropna=False) > 1]
-    frame = runs[["run_id", *varying, *(c for c in OUTCOME if c in runs)]]
-    return frame.head(limit) if limit else frame
+def list_runs(results: Results, where: str | None, limit: int | None) -> pa.Table:
+    """Returns run_id, the keys that vary between runs, and the outcome, one row per run.
+
+    Read are these columns, those that `where` names, and no other.
+    """
+    condition = parse(where, None) if where else None
+    asked = condition.names if condition else frozenset[str]()
+    runs = results.runs_table({"run_id", *KEYS, *OUTCOME, *asked})
+    if condition and not asked <= set(runs.column_names):
+        condition = parse(condition.text, set(results.runs.columns))  # says which are there
+    varying = [key for key in KEYS if _varies(runs[key])]
+    if condition:
+        runs = runs.filter(pa.array(condition.mask(columns_of(runs, asked))))
+    shown = runs.select(["run_id", *varying, *(c for c in OUTCOME if c in runs.column_names)])
+    return shown.slice(0, limit) if limit else shown
+
+
+def frames(listed: pa.Table) -> Iterator[pd.DataFrame]:
+    """Yields what is listed piece by piece; whole numbers stay whole where some are null."""
+    for start in range(0, max(len(listed), 1), PIECE):
+        yield listed.slice(start, PIECE).to_pandas(types_mapper=nullable)
+
+
+def rows_of(listed: pa.Table) -> Iterator[tuple[object, ...]]:
+    """Yields the rows of what is listed."""
+    for frame in frames(listed):
+        yield from frame.itertuples(index=False)
+
+
+def _varies(values: pa.ChunkedArray) -> bool:
+    """Whether there are two values, of which null may be one."""
+    if values.null_count in (0, len(values)):
+        alike = values.null_count == len(values)
+        return not alike and bool(pc.any(pc.not_equal(values, values[0])).as_py())
+    return True
 
 
 def describe_run(results: Results, run_id: str) -> Iterator[tuple[str, ...]]:

@@ -21,7 +21,7 @@ NEEDED = (
     "status",
     "steps_done",
 )  # columns without which a row of a run says nothing
-_NEVER_NULL = (*NEEDED, "lane", "schedule", "pack_width")
+NEVER_NULL = (*NEEDED, "lane", "schedule", "pack_width")
 _WORDS = {"status": ("running", "done", "diverged", "failed"), "schedule": get_args(Schedule)}
 _RANGES = {
     "lane": (0, WIDEST_PACK - 1),
@@ -69,7 +69,7 @@ def wrong_value(runs: pa.Table) -> str | None:
       runs: rows whose columns are each of its kind (check_columns).
     """
     names = runs.column_names
-    for name in _NEVER_NULL:
+    for name in NEVER_NULL:
         if name in names and runs[name].null_count:
             return f"{name} is null"
     odd = (_odd(name, runs[name]) for name in (*_WORDS, *_RANGES) if name in names)

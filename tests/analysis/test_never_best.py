@@ -73,8 +73,8 @@ def test_the_cells_of_a_trained_sweep_have_its_diverged_runs_on_the_worse_side(
 
 def test_a_filter_by_loss_lists_no_diverged_run_and_the_plateau_counts_none(trained: Path) -> None:
     results = open_results(trained)
-    assert list_runs(results, "final_loss < 1e30", None)["status"].tolist() == ["done"] * 2
-    assert "diverged" in list_runs(results, None, None)["status"].tolist()
+    assert list_runs(results, "final_loss < 1e30", None)["status"].to_pylist() == ["done"] * 2
+    assert "diverged" in list_runs(results, None, None)["status"].to_pylist()
     state = read_status(Folder(trained))
     assert state.plateaued.keys() == {"running", "done"}
     assert sum(state.plateaued.values()) <= 2
