@@ -172,7 +172,7 @@ def test_what_has_not_changed_is_not_read_again(
 ) -> None:
     reader = Reader(Folder(half))
     first = reader.read()
-    monkeypatch.setattr(glance, "launched_sweep", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(glance, "launched_outline", lambda _: pytest.fail("read again"))
     monkeypatch.setattr(pq, "ParquetFile", lambda *_, **__: pytest.fail("read again"))
     assert reader.read().counts == first.counts
 

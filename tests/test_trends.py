@@ -24,7 +24,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def trends_of(results: Results) -> tuple[Trends, list[str]]:
     runs = results.runs
-    found = Trends(Folder(results.path), 60, dict.fromkeys(runs["run_id"], 2))
+    found = Trends(Folder(results.path), 60, dict.fromkeys(runs["pack"], 2))
     return found, sorted(runs["pack"].unique())
 
 
@@ -85,20 +85,20 @@ def test_a_part_is_read_once_and_one_that_is_gone_is_left_out(
     copy = tmp_path / "out"
     shutil.copytree(results.path, copy)
     runs = open_results(copy).runs
-    found = Trends(Folder(copy), 60, dict.fromkeys(runs["run_id"], 2))
+    found = Trends(Folder(copy), 60, dict.fromkeys(runs["pack"], 2))
     packs = sorted(runs["pack"].unique())
     whole = found.curves(packs)
     monkeypatch.setattr(trends, "_binned", lambda *_: pytest.fail("read again"))
     assert found.curves(packs) == whole
-    listed = Folder.parts_of
+    listed = Folder.parts_of_packs
 
-    def then_vanish(folder: Folder, table: str, pack: str) -> list[Path]:
-        parts = listed(folder, table, pack)
-        for part in parts[1:]:
+    def then_vanish(folder: Folder, table: str, packs: list[str]) -> dict[str, list[Path]]:
+        parts = listed(folder, table, packs)
+        for part in (part for of_pack in parts.values() for part in of_pack[1:]):
             part.unlink(missing_ok=True)
         return parts
 
-    monkeypatch.setattr(Folder, "parts_of", then_vanish)
+    monkeypatch.setattr(Folder, "parts_of_packs", then_vanish)
     assert max(found.curves(packs)[0].steps) == 19
 
 

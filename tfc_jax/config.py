@@ -64,6 +64,7 @@ class Sweep:
       round: the newest round in `runs`.
       more: at most so many runs can follow in later rounds.
       places: where each key that is given stands, such as `sweep.yaml:5` or `--set depth=4`.
+      ids: the `run_id` of each run, as a number; None where they are not known yet.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Sweep:
     round: int = 0
     more: int = 0
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    ids: RunIds | None = field(default=None, compare=False, repr=False)
 
     @property
     def size_text(self) -> str:
@@ -100,6 +102,7 @@ class Sweep:
         return replace(
             self,
             runs=expansion.runs,
+            ids=None,
             n_first=len(self.first),
             round=expansion.round,
             more=expansion.more,
@@ -147,6 +150,7 @@ class Outline:
             *(self.name, self.description, self.record, self.steps, runs, self.text, self.path),
             refine=self.refine,
             places=self.places,
+            ids=self.run_ids,
         )
         return sweep.with_known(expand(self.refine, runs, {})) if self.refine else sweep
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tfc_jax import choices, contents, manifest, orphans
+from tfc_jax.config import Sweep
 from tfc_jax.damage import UNREADABLE, Finding, check_parquet, line
 from tfc_jax.errors import InputError
 from tfc_jax.layout import EMPTY_PART, Folder
@@ -190,7 +191,9 @@ def _check_documents(folder: Folder, stored: StoredFiles) -> Iterator[Finding]:
         remedy = manifest.AGAIN if is_damage else ""
         yield Finding(folder.manifest, "is missing", is_damage=is_damage, remedy=remedy)
     elif not of_manifest:
-        yield from _check_reading(folder.sweep, lambda: manifest.stored_sweep(folder), SWEEP)
+        yield from _check_reading(
+            folder.sweep, lambda: manifest.stored_outline(folder).sweep(), SWEEP
+        )
         yield from _check_record(folder)
     yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"), SCHEDULES)
     yield from _check_reading(folder.analysis, lambda: stored_analysis(folder), ANALYSIS)
@@ -206,6 +209,10 @@ def _check_record(folder: Folder) -> Iterator[Finding]:
     if changed:
         what = f"says of record.{', record.'.join(changed)} what the rows do not"
         yield Finding(folder.manifest, what, remedy=MANIFEST)
+
+
+def _stored_sweep(folder: Folder) -> Sweep:
+    return manifest.stored_outline(folder).sweep()
 
 
 def _check_reading(path: Path, read: Callable[[], object], remedy: str = "") -> Iterator[Finding]:

@@ -5,22 +5,22 @@ recovery drops parts, `--fresh` all of them): one that is gone counts as not the
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import pandas as pd
 import pyarrow as pa
 
-from tfc_jax.config import Sweep
+from tfc_jax.config import Outline
 from tfc_jax.event_log import MAX_LINE, Entry, entry_of, lines, opened
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.lock import owner_is_gone
-from tfc_jax.manifest import launched_sweep
+from tfc_jax.manifest import launched_outline
 from tfc_jax.rounds import known
-from tfc_jax.runs_table import RunsTable
+from tfc_jax.run_arrays import RunArrays, of_outline, of_runs
+from tfc_jax.runs_table import RunsTable, joined
 from tfc_jax.untrusted import reading
 
 T = TypeVar("T")
@@ -142,6 +142,24 @@ class Log:
         self._launch.take(entry)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the results are of.
+
+    Attributes:
+      name, steps: as of the sweep.
+      runs: those of all rounds that the results ask for.
+      round: of a sweep that refines, the newest; None for others.
+      more: at most so many runs can follow in later rounds.
+    """
+
+    name: str
+    steps: int
+    runs: RunArrays
+    round: int | None = None
+    more: int = 0
+
+
 class Glance:
     """One folder, read repeatedly."""
 
@@ -149,36 +167,34 @@ class Glance:
         self.folder = folder
         self._log = Log(folder.log)
         self._table = RunsTable(folder, RUN_COLUMNS)
-        self._runs: Cache[pa.Table] = Cache(self._table.rows_of)
-        self._sweep: tuple[Any, Sweep] | None = None
-        self._known: tuple[Any, Sweep] | None = None
+        self._copied: Mark | None = None  # the copy of the runs table that was read
+        self._alone: Cache[pa.Table] = Cache(self._table.read_alone)
+        self._rows: tuple[Any, pa.Table] | None = None
+        self._outline: tuple[Any, Outline] | None = None
+        self._asked: tuple[Any, Asked] | None = None
 
-    def sweep(self) -> Sweep:
-        """Returns the sweep that was launched last.
+    def asked(self) -> Asked:
+        """Returns what the sweep asks for that was launched last, and its results so far.
 
         Raises:
           InputError: the folder holds no results.
         """
         files = [p for p in (self.folder.manifest, self.folder.sweep) if p.exists()]
-        marks = [(path, mark(path)) for path in files]
-        if self._sweep is None or self._sweep[0] != marks:
-            self._sweep = marks, launched_sweep(self.folder)
-        return self._sweep[1]
+        marks: list[Any] = [(path, mark(path)) for path in files]
+        if self._outline is None or self._outline[0] != marks:
+            self._outline = marks, launched_outline(self.folder)
+        outline = self._outline[1]
+        if outline.refine:  # then outcomes ask for runs
+            marks += self._table.marks().items()
+        if self._asked is None or self._asked[0] != marks:
+            self._asked = marks, self._known(outline)
+        return self._asked[1]
 
-    def known(self) -> Sweep:
-        """Returns that sweep with the runs of all rounds that its results ask for.
-
-        Raises:
-          InputError: the folder holds no results.
-        """
-        sweep = self.sweep()
-        if sweep.refine is None:
-            return sweep
-        files = [p for p in sorted(self.folder.runs.glob("*.parquet")) if p.exists()]
-        marks = self._sweep and self._sweep[0], [(path, mark(path)) for path in files]
-        if self._known is None or self._known[0] != marks:
-            self._known = marks, known(sweep, self.folder)
-        return self._known[1]
+    def _known(self, outline: Outline) -> Asked:
+        if outline.refine is None:
+            return Asked(outline.name, outline.steps, of_outline(outline))
+        sweep = known(outline.sweep(), self.folder)
+        return Asked(sweep.name, sweep.steps, of_runs(sweep.runs), sweep.round, sweep.more)
 
     def launch(self) -> Launch:
         """Returns what the log says; a launch whose process is gone is over, though it says not."""
@@ -187,16 +203,32 @@ class Glance:
             return replace(launch, over=True)
         return launch
 
-    def runs(self) -> pd.DataFrame:
-        """Returns RUN_COLUMNS of every started run.
+    def runs(self) -> pa.Table:
+        """Returns RUN_COLUMNS of every started run; a column that no file has is not there.
 
         Raises:
           InputError: a file is damaged, or holds what no launch writes.
         """
-        tables = self._runs.read(self._table.files)
-        if not tables:
-            return pd.DataFrame(columns=list(RUN_COLUMNS))
+        marks = self._table.marks()
+        if self._rows is None or self._rows[0] != marks:
+            self._look_at_copy()
+            self._rows = marks, self._read(marks)
+        return self._rows[1]
+
+    def _look_at_copy(self) -> None:
+        """Takes a copy of the runs table that was written since, which stands for more files."""
+        path = self.folder.gathered
+        copied = mark(path) if path.exists() else None
+        if copied != self._copied:
+            self._table, self._copied = RunsTable(self.folder, RUN_COLUMNS), copied
+
+    def _read(self, marks: Mapping[str, Mark]) -> pa.Table:
+        alone = [name for name, its in marks.items() if self._table.place(name, its) is None]
+        read = self._alone.read([self.folder.runs / name for name in alone])
+        pieces = list(self._table.pieces(marks, read.get))
+        if not pieces:
+            return pa.table({name: [] for name in RUN_COLUMNS})
         with reading(self.folder.root, self.folder.runs):
-            rows = pa.concat_tables(tables.values(), promote_options="default")
+            rows = joined(pieces)
             self._table.check(rows)
-            return rows.to_pandas()
+        return rows

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tfc_jax.config import Sweep, load_sweep
+from tfc_jax.config import Outline, Sweep, load_outline
 from tfc_jax.contents import check_contents
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
@@ -138,12 +138,17 @@ def launched_sweep(folder: Folder) -> Sweep:
     Raises:
       InputError: the folder holds no results, or what cannot be read as such.
     """
+    return launched_outline(folder).sweep()
+
+
+def launched_outline(folder: Folder) -> Outline:
+    """Returns what the sweep asks for that was launched last; raises what `launched_sweep` does."""
     check_contents(folder.root)
-    return stored_sweep(folder)
+    return stored_outline(folder)
 
 
-def stored_sweep(folder: Folder) -> Sweep:
-    """Returns what `launched_sweep` does of a folder in which everything is in its place."""
+def stored_outline(folder: Folder) -> Outline:
+    """Returns what `launched_outline` does of a folder in which everything is in its place."""
     manifest = read(folder)
     if manifest is None and (any(folder.checkpoints.glob("*.npz")) or recorded(folder) is not None):
         raise InputError(f"{folder.root}: results are here, but no manifest.json. {AGAIN}")
@@ -156,7 +161,7 @@ def stored_sweep(folder: Folder) -> Sweep:
     if not folder.sweep.exists():
         raise InputError(f"{folder.sweep}: missing. `tfc run` of your sweep file writes it again.")
     try:
-        return load_sweep(
+        return load_outline(
             folder.sweep, overrides=flags["set"], where=flags["filter"], limit=flags["limit"]
         )
     except InputError as error:

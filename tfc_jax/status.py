@@ -2,24 +2,22 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from tfc_jax.escapes import visible
-from tfc_jax.glance import Glance, Launch
-from tfc_jax.keys import KEYS, Run
+from tfc_jax.glance import Asked, Glance, Launch
 from tfc_jax.layout import Folder
-from tfc_jax.started import run_status
+from tfc_jax.pack_texts import pack_texts
+from tfc_jax.stored_runs import STATUSES, StoredRuns
 from tfc_jax.trends import Curve, Trends
 from tfc_jax.wording import about, counted, duration
 
-STATUSES = ("done", "diverged", "running", "failed", "pending")
 SILENT_SECONDS = 600.0  # a longer silence in the log means that nobody is training
 PLATEAU = 0.99
-_NO_VALUE = object()
 ACTIVE = ("training", "compiling", "waiting", "interrupted")
 
 
@@ -155,28 +153,23 @@ class Reader:
         Raises:
           InputError: there are no results.
         """
-        sweep = self._glance.known()
-        mine = {run.run_id: run for run in sweep.runs}
-        rows = self._glance.runs()
-        rows = rows[rows["run_id"].isin(list(mine))]
+        asked = self._glance.asked()
+        rows = StoredRuns.of(self._glance.runs(), asked)
         launch = self._glance.launch()
-        status = run_status(rows, sweep.steps)
-        counts = Counter(status.get(run_id, "pending") for run_id in mine)
         age = _age(launch)
         training = age is not None and not launch.over and age < SILENT_SECONDS
-        total = len(sweep.runs) * sweep.steps
-        rate, eta_s = _rate(launch, rows, sweep.steps, total)
-        packs = _packs(rows, mine, launch, sweep.steps, training)
-        trends = self._trends_of(mine, sweep.steps)
+        total = len(asked.runs) * asked.steps
+        rate, eta_s = _rate(launch, rows, asked.steps, total)
+        packs = _packs(rows, asked, launch, training)
+        trends = self._trends_of(rows, asked)
         ends = trends.ends([pack.id for pack in packs])
-        plateaued = _plateaued(rows, status, ends)
         return Status(
-            name=sweep.name,
-            counts={name: counts[name] for name in STATUSES},
-            plateaued=plateaued,
+            name=asked.name,
+            counts=rows.counts(len(asked.runs)),
+            plateaued=_plateaued(rows, ends),
             judged=len(ends),
-            steps=sweep.steps,
-            committed_steps=int(rows["steps_done"].clip(upper=sweep.steps).sum()),
+            steps=asked.steps,
+            committed_steps=int(np.minimum(rows.steps_done, asked.steps).sum()),
             total_steps=total,
             training=training,
             rate=rate if training else None,
@@ -184,15 +177,17 @@ class Reader:
             last_event_s=age,
             errors=tuple(f"pack {pack}: {error}" for pack, error in launch.errors.items()),
             packs=packs,
-            curves=trends.curves(sorted(pack.id for pack in packs)),
-            round=sweep.round if sweep.refine else None,
-            more=sweep.more,
+            curves=trends.curves(rows.packs),
+            round=asked.round,
+            more=asked.more,
         )
 
-    def _trends_of(self, runs: Mapping[str, Run], steps: int) -> Trends:
-        self._middle.update({run_id: -(-run.depth // 2) for run_id, run in runs.items()})
-        if self._trends is None or self._trends.steps != steps:
-            self._trends = Trends(self._glance.folder, steps, self._middle)
+    def _trends_of(self, rows: StoredRuns, asked: Asked) -> Trends:
+        depths, code = asked.runs.column("depth", rows.place[rows.first])
+        middles = (-(-depths[i] // 2) for i in code.tolist())
+        self._middle.update(zip(rows.packs, middles, strict=True))
+        if self._trends is None or self._trends.steps != asked.steps:
+            self._trends = Trends(self._glance.folder, asked.steps, self._middle)
         return self._trends
 
 
@@ -214,42 +209,39 @@ def _age(launch: Launch) -> float | None:
     return max(age, 0.0) if launch.began is not None and age > -SILENT_SECONDS else None
 
 
-def _plateaued(
-    rows: pd.DataFrame, status: dict[str, str], ends: dict[str, float]
-) -> dict[str, int]:
-    prior = dict(zip(rows["run_id"], rows["prior_loss"].astype(float), strict=True))
-    on_it = [run for run, end in ends.items() if run in prior and end >= PLATEAU * prior[run]]
-    counts = Counter(status[run] for run in on_it)
+def _plateaued(rows: StoredRuns, ends: Mapping[str, float]) -> dict[str, int]:
+    """Of the runs whose last losses are known, those on the plateau, by status."""
+    run_ids, end_N = list(ends), np.array(list(ends.values()))
+    found = rows.rows_of(run_ids)
+    on_it = (found >= 0) & (end_N >= PLATEAU * rows.prior_loss[found])
+    counts = Counter(STATUSES[code] for code in rows.status[found[on_it]].tolist())
     return {name: counts[name] for name in ("running", "done")}
 
 
-def _packs(
-    rows: pd.DataFrame, mine: dict[str, Run], launch: Launch, steps: int, training: bool
-) -> tuple[PackState, ...]:
+def _packs(rows: StoredRuns, asked: Asked, launch: Launch, training: bool) -> tuple[PackState, ...]:
     """The packs in the order of ACTIVE, then failed ones, then those that are done."""
-    common = _common(list(mine.values()))
+    whats = pack_texts(rows, asked.runs)
+    columns = (rows.packs, whats, *rows.of_packs(asked.steps))
     packs = []
-    for pack, own in rows.groupby("pack", sort=True):
-        committed = min(int(own["steps_done"].iloc[0]), steps)
-        statuses = set(run_status(own, steps).values())
+    for pack, what, runs, committed, has_failed, is_done, diverged in zip(*columns, strict=True):
         packs.append(
             PackState(
-                id=str(pack),
-                what=_what([mine[run] for run in own["run_id"]], own, common),
-                runs=len(own),
-                step=max(committed, min(launch.newest.get(str(pack), 0), steps)),
-                state=_state(str(pack), statuses, launch, training),
-                diverged=int((own["status"] == "diverged").sum()),
+                id=pack,
+                what=what,
+                runs=runs,
+                step=max(committed, min(launch.newest.get(pack, 0), asked.steps)),
+                state=_state(pack, has_failed, is_done, launch, training),
+                diverged=diverged,
             )
         )
-    order = [*ACTIVE, "failed", "done"]
-    return tuple(sorted(packs, key=lambda pack: order.index(pack.state)))
+    place = {state: i for i, state in enumerate((*ACTIVE, "failed", "done"))}
+    return tuple(sorted(packs, key=lambda pack: place[pack.state]))
 
 
-def _state(pack: str, statuses: set[str], launch: Launch, training: bool) -> str:
-    if pack in launch.errors or "failed" in statuses:
+def _state(pack: str, has_failed: bool, is_done: bool, launch: Launch, training: bool) -> str:
+    if pack in launch.errors or has_failed:
         return "failed"
-    if statuses <= {"done", "diverged"}:
+    if is_done:
         return "done"
     if not training:
         return "interrupted"
@@ -258,53 +250,14 @@ def _state(pack: str, statuses: set[str], launch: Launch, training: bool) -> str
     return "compiling" if pack in launch.first else "waiting"
 
 
-def _common(runs: Sequence[Run]) -> dict[str, Any]:
-    """Keys in which the runs of a sweep differ, with the value that most of them have, if any.
-
-    Those that the program's name tells are left out.
-    """
-    told = ("seed", "dataset", "architecture", "depth", "width", "target_params")
-    common = {}
-    for name in KEYS:
-        values = Counter(getattr(run, name) for run in runs)
-        if name not in told and len(values) > 1:
-            value, count = values.most_common(1)[0]
-            common[name] = value if count > len(runs) / 2 else _NO_VALUE
-    return common
-
-
-def _what(runs: Sequence[Run], rows: pd.DataFrame, common: dict[str, Any]) -> str:
-    """E.g. "digits mlp 9x64, init_scale 0.6 to 1.2": how a pack departs from most others."""
-    run, width = runs[0], rows["built_width"].iloc[0]
-    built = run.width if pd.isna(width) else int(width)
-    parts = [f"{run.dataset} {run.architecture} {run.depth}x{built}"]
-    for name, usual in common.items():
-        values = list(dict.fromkeys(getattr(run, name) for run in runs))
-        if values != [usual]:
-            parts.append(f"{name} {_range(values)}")
-    return ", ".join(parts)
-
-
-def _range(values: Sequence[Any]) -> str:
-    """E.g. "0.8", "0.6 to 1.2", "none, sham, ..."."""
-    if len(values) > 1 and all(isinstance(value, int | float) for value in values):
-        return f"{_short(min(values))} to {_short(max(values))}"
-    return ", ".join([*map(_short, values[:2]), *["..."] * (len(values) > 2)])
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _rate(
-    launch: Launch, rows: pd.DataFrame, steps: int, total: int
+    launch: Launch, rows: StoredRuns, steps: int, total: int
 ) -> tuple[float | None, float | None]:
     """Run-steps per second of this launch, from the newest step of each pack, and time left."""
-    sizes = rows.groupby("pack").size()
+    sizes = dict(zip(rows.packs, rows.sizes.tolist(), strict=True))
     newest = launch.newest | dict.fromkeys(launch.finished, steps)
     trained = sum(
-        int(sizes.get(pack, 0)) * (step - launch.first.get(pack, 0))
-        for pack, step in newest.items()
+        sizes.get(pack, 0) * (step - launch.first.get(pack, 0)) for pack, step in newest.items()
     )
     elapsed = launch.elapsed_s
     if trained <= 0 or elapsed <= 0:

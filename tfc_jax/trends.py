@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tfc_jax.glance import Cache
-from tfc_jax.layout import Folder
+from tfc_jax.layout import Folder, pack_of
 from tfc_jax.schema import KEY_COLUMNS
 from tfc_jax.stored_columns import check_columns
 from tfc_jax.untrusted import reading
@@ -66,7 +66,7 @@ class Trends:
 
     Args:
       steps: of a run, over which the bins are spread.
-      middle: the middle layer of each run, by run_id.
+      middle: the middle layer of each pack's runs, by its id.
     """
 
     def __init__(self, folder: Folder, steps: int, middle: Mapping[str, int]) -> None:
@@ -80,8 +80,9 @@ class Trends:
     def curves(self, packs: Sequence[str]) -> tuple[Curve, ...]:
         """Returns the loss, and the similarity of the middle layer where it is recorded."""
         found = []
+        spread = _spread(packs)
         for table, column in (("steps", LOSS), ("layers", SIMILARITY)):
-            paths = _sample([self._folder.parts_of(table, pack) for pack in _spread(packs)])
+            paths = _sample(list(self._folder.parts_of_packs(table, spread).values()))
             parts = [p for p in self._parts[table].read(paths).values() if p is not None]
             if parts:
                 found.append(_curve(column, parts, self.steps))
@@ -93,7 +94,7 @@ class Trends:
         Args:
           packs: the first 256 of them that have a part are read.
         """
-        parts = (self._folder.parts_of("steps", pack) for pack in packs)
+        parts = self._folder.parts_of_packs("steps", packs).values()
         newest = [paths[-1] for paths in parts if paths][:END_PARTS]
         read = [part for part in self._ends.read(newest).values() if part is not None]
         return {run: float(end) for p in read for run, end in zip(p.run_ids, p.ends, strict=True)}
@@ -112,7 +113,7 @@ class Trends:
             table = file.read(columns=[*needed, column])
         run_ids = table["run_id"].unique().to_pylist()
         if "layer" in needed:
-            middle = self._middle.get(run_ids[0] if run_ids else "", 0)  # a pack has one depth
+            middle = self._middle.get(pack_of(path) or "", 0)  # a pack has one depth
             table = table.filter(pc.equal(table["layer"], middle))
         return _binned(table, column, run_ids, self.steps) if table.num_rows else None
 
