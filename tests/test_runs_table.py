@@ -23,10 +23,10 @@ from tests.sweeps import (
     train_fake_pack,
     write_sealed,
 )
-from tfc_jax import files
+from tfc_jax import files, folder_tables
 from tfc_jax.errors import InputError
 from tfc_jax.files import mark
-from tfc_jax.folder_tables import gather_runs
+from tfc_jax.folder_tables import Gathering, gather_runs
 from tfc_jax.glance import RUN_COLUMNS, Glance
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
@@ -62,13 +62,13 @@ def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fo
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts by name the files that are read themselves, from now on."""
-    names, original = Counter[str](), RunsTable._read
+    names, original = Counter[str](), RunsTable.read_alone
 
     def counting(table: RunsTable, file: Path) -> pa.Table:
         names[file.name] += 1
         return original(table, file)
 
-    monkeypatch.setattr(RunsTable, "_read", counting)
+    monkeypatch.setattr(RunsTable, "read_alone", counting)
     return names
 
 
@@ -95,8 +95,8 @@ def test_no_file_is_read_where_the_copy_stands_for_all(folder: Folder, read: Cou
     assert read.total() == len(PACKS) + 1  # and the empty one
     assert {pack.runs for pack in packs} == set(PACKS)
     assert packs == list(started_packs(folder))
-    pd.testing.assert_frame_equal(looked, Glance(folder).runs())
-    assert set(looked.columns) == set(RUN_COLUMNS)
+    assert looked.equals(Glance(folder).runs())
+    assert set(looked.column_names) == set(RUN_COLUMNS)
 
 
 @pytest.mark.parametrize("place", range(len(PACKS)))
@@ -300,3 +300,42 @@ def test_launches_that_add_or_start_over_keep_the_copy_true(tmp_path: Path) -> N
         folder.gathered.rename(aside)
         pd.testing.assert_frame_equal(frame, Results(folder).runs)
         aside.rename(folder.gathered)
+
+
+def test_the_copy_is_kept_nearly_whole_while_a_launch_goes_on(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many packs, and at the start where a kill left many that it lacks."""
+    monkeypatch.setattr(folder_tables, "MOST_LACKED", 2)
+
+    def lacks() -> int:
+        table = RunsTable(folder)
+        return sum(table.place(*of_file) is None for of_file in table.marks().items())
+
+    for runs in PACKS[:2]:
+        make_store(folder, runs).write_runs("running", 0, 1.0)
+    assert lacks() == 2
+    gathering = Gathering(folder)
+    assert lacks() == 0
+    for i, runs in enumerate(PACKS):
+        make_store(folder, runs).write_runs("done", 40, 1.0)
+        gathering.note({"event": "step", "pack": NAMES[i]})
+        assert lacks() == 1 + i % 2
+        gathering.note({"event": "finished", "pack": NAMES[i]})
+        assert lacks() == (1 + i) % 2
+
+
+def test_a_launch_tells_what_gathers_of_every_pack_that_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_tables, "MOST_LACKED", 2)
+    sweep, gathered = make_sweep(tmp_path), Counter[int]()
+    original = folder_tables.gather_runs
+
+    def counting(folder: Folder) -> None:
+        original(folder)
+        gathered[pq.read_metadata(folder.gathered).num_rows] += 1
+
+    monkeypatch.setattr(folder_tables, "gather_runs", counting)
+    train(sweep, tmp_path / "out", width=1)
+    assert gathered == {2: 1, 4: 1, 6: 2}  # the last one as the launch ends

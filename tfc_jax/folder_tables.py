@@ -8,9 +8,10 @@ import io
 import logging
 import os
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,6 +23,8 @@ from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_columns
 from tfc_jax.seal import sealed
 from tfc_jax.tables import write_parquet
+
+MOST_LACKED = 2000  # packs whose rows the copy may lack while a launch goes on
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +114,7 @@ def write_cells(folder: Folder, table: pa.Table) -> None:
 
 
 def gather_runs(folder: Folder) -> None:
-    """Copies the rows of all packs into one file, if that is not done; nobody else may write.
+    """Copies the rows of all packs into one file, if that is not done; nobody else may write it.
 
     All rows are stored without it, so a disk without room for it only costs later readers time.
     """
@@ -127,19 +130,43 @@ def gather_runs(folder: Folder) -> None:
 
 def _gather_runs(folder: Folder) -> None:
     table = RunsTable(folder)
-    marks = {file.name: files.mark(file) for file in table.files}
+    marks = table.marks()  # first: of a file that is replaced meanwhile, no copy is used
     if table.copies(marks):
         return
-    copied = []
+    lengths: dict[str, int] = {}
 
-    def rows() -> Iterator[pa.Table]:
-        for name, mark in marks.items():
-            part = table.rows_of(folder.runs / name)
-            copied.append((name, mark, len(part)))
-            yield part
+    def read(file: Path) -> pa.Table:
+        rows = table.read_alone(file)
+        lengths[file.name] = len(rows)
+        return rows
 
-    gathered = joined(rows())
+    gathered = joined(table.pieces(marks, read))
+    lengths |= {n: len(place) for n, its in marks.items() if (place := table.place(n, its))}
+    copied = [(name, its, lengths.get(name, 0)) for name, its in marks.items()]
     staged = folder.staging / "runs-gathered.parquet"
     with files.new_file(staged) as file:
         file.write(_sealed(gathered.replace_schema_metadata(described(copied))))
     files.move_in(staged, folder.gathered)
+
+
+class Gathering:
+    """Keeps the copy of the runs table nearly whole while a launch adds to it.
+
+    A status of a million runs opens few files then, also after the launch was killed.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder, table = folder, RunsTable(folder, ("run_id",))
+        packs = ((n, its) for n, its in table.marks().items() if n != EMPTY_PART)
+        self._lacks = sum(table.place(name, its) is None for name, its in packs)
+        self._gather_if_due()
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Takes an event of a launch."""
+        self._lacks += event["event"] == "finished"
+        self._gather_if_due()
+
+    def _gather_if_due(self) -> None:
+        if self._lacks >= MOST_LACKED:
+            gather_runs(self._folder)
+            self._lacks = 0

@@ -26,8 +26,10 @@ from tfc_jax.options import Options, worker_settings
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
 from tfc_jax.refusal import refuse_damage
-from tfc_jax.results import Results
-from tfc_jax.started import run_status, started_packs
+from tfc_jax.run_arrays import of_sweep
+from tfc_jax.runs_table import RunsTable
+from tfc_jax.started import started_packs
+from tfc_jax.stored_runs import COUNTED, counts_by_status
 from tfc_jax.task import Task
 from tfc_jax.untrusted import reading
 from tfc_jax.wording import counted
@@ -49,7 +51,7 @@ def plan_sweep(sweep: Sweep, folder: Folder, options: Options, found: Devices) -
         manifest.check_record(folder, sweep.record)
     with reading(folder.root):
         known = sweep if options.fresh else rounds.known(sweep, folder)
-        started = [] if options.fresh else list(started_packs(folder))
+        started = [] if options.fresh else list(started_packs(folder, known))
     planned = plan.make_plan(
         known,
         platform=found.platform,
@@ -168,8 +170,8 @@ def _store_choice(folder: Folder, platform: str, options: Options) -> None:
 def _seen(folder: Folder) -> list[tuple[str, Mark]]:
     """Returns what tells whether anything that a plan reads was written since."""
     alone = [folder.manifest, folder.analysis, folder.schedules]
-    paths = [*alone, *sorted(folder.runs.glob("*.parquet"))]
-    return [(path.name, mark(path)) for path in paths if path.exists()]
+    seen = [(path.name, mark(path)) for path in alone if path.exists()]
+    return [*seen, *RunsTable(folder).marks().items()]
 
 
 def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:
@@ -196,9 +198,12 @@ def count_by_status(sweep: Sweep, folder: Folder) -> Counter[str]:
 
     Of a sweep that refines, the runs of all rounds that are known count.
     """
-    statuses = run_status(Results(folder).runs, sweep.steps) if folder.has_runs else {}
-    runs = rounds.known(sweep, folder).runs
-    return Counter(statuses.get(run.run_id, "pending") for run in runs)
+    known = rounds.known(sweep, folder)
+    if not folder.has_runs:
+        return Counter(pending=len(known.runs))
+    rows = RunsTable(folder, COUNTED).read()
+    counts = counts_by_status(rows, of_sweep(known), sweep.steps)
+    return Counter({status: n for status, n in counts.items() if n})
 
 
 def _execute(
@@ -217,11 +222,14 @@ def _execute(
     if not tasks or interrupt.level:
         return
 
+    gathering = folder_tables.Gathering(folder)
+
     def watch(event: dict[str, Any]) -> None:
         lock.check()
         if event["event"] == "failed" and options.fail_fast:
             interrupt.level = max(interrupt.level, 1)
         on_event(event)
+        gathering.note(event)
 
     if options.workers == 0:
         inline.execute(tasks, watch, interrupt)

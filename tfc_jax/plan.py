@@ -92,7 +92,7 @@ def make_plan(
         programs = _programs(by_program)
         _check_data(started, programs.values())
     packs, taken = _kept(started, sweep.runs, programs)
-    missing = _by_program(r for r in sweep.runs if r.identity not in taken) if taken else by_program
+    missing = _by_program(r for r in sweep.runs if id(r) not in taken) if taken else by_program
     choices = stored.overridden(Choice(schedule, width))
     for key, runs in missing.items():
         chosen = choices.of(programs[key].id)
@@ -120,15 +120,21 @@ def _errors_of(sweep: Sweep) -> Iterator[None]:
 
 def _kept(
     started: Sequence[StartedPack],
-    wanted: Iterable[Run],
+    wanted: Sequence[Run],
     programs: Mapping[Hashable, ProgramPlan],
-) -> tuple[list[Pack], set[Hashable]]:
-    """Returns the started packs that hold a wanted run, and the identities of all started runs."""
-    taken = {run.identity for old in started for run in old.runs}
-    others = taken.difference(run.identity for run in wanted) if taken else taken
+) -> tuple[list[Pack], set[int]]:
+    """Returns the started packs that hold a wanted run, and `id` of the wanted runs in them.
+
+    A run is the wanted one of the same identity, most often the same object, which is found sooner.
+    """
+    own = {id(run) for run in wanted} if started else set[int]()
+    copies = {run.identity for old in started for run in old.runs if id(run) not in own}
+    found = {id(run): run.identity for run in wanted if run.identity in copies} if copies else {}
+    taken = {id(run) for old in started for run in old.runs}.intersection(own).union(found)
+    others = copies.difference(found.values())
     packs: list[Pack] = []
     for old in started:
-        if any(run.identity not in others for run in old.runs):
+        if any(id(run) in own or run.identity not in others for run in old.runs):
             program = programs[program_key(old.runs[0])]
             pack = Pack(
                 program=program,

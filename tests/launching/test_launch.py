@@ -5,7 +5,6 @@ import shutil
 from collections import Counter
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from tests.sweeps import AXES, content, make_sweep, train, write_sweep
-from tfc_jax import launch, manifest, started
+from tfc_jax import launch, manifest
 from tfc_jax.api import run
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.executors.local import Interrupt
@@ -176,15 +175,6 @@ def stored_at(out: Path, status: str, steps_done: int) -> None:
         store = PackStore(Folder(out), name, pack.runs, record, facts)
         store.recover()
         store.write_runs(status, steps_done, 1.0)
-
-
-def test_a_pack_that_failed_before_it_read_its_data_may_start_on_any(
-    out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From version 3 on, pandas marks a text that is absent with NaN."""
-    frame = open_results(out).runs.assign(dataset_sha256=float("nan"))
-    monkeypatch.setattr(started, "Results", lambda _: SimpleNamespace(runs=frame))
-    assert {pack.dataset_sha256 for pack in started_packs(Folder(out))} == {None}
 
 
 def test_packs_that_have_all_steps_but_no_end_are_ended(
