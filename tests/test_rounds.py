@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.sweeps import content, make_sweep, train, write_sweep
-from tfc_jax import glance, worker
+from tfc_jax import rounds, worker
 from tfc_jax.cli import app
 from tfc_jax.config import Sweep
 from tfc_jax.executors.local import Interrupt
@@ -138,7 +138,7 @@ def test_rounds_are_worked_out_again_only_when_a_run_changed(
         calls.append(sweep)
         return known(sweep, folder)
 
-    monkeypatch.setattr(glance, "known", counted)
+    monkeypatch.setattr(rounds, "known", counted)
     reader = Reader(Folder(out))
     assert reader.read().counts == reader.read().counts
     assert len(calls) == 1

@@ -90,15 +90,15 @@ def test_a_part_is_read_once_and_one_that_is_gone_is_left_out(
     whole = found.curves(packs)
     monkeypatch.setattr(trends, "_binned", lambda *_: pytest.fail("read again"))
     assert found.curves(packs) == whole
-    listed = Folder.parts_of_packs
+    listed = Folder.part_names
 
-    def then_vanish(folder: Folder, table: str, packs: list[str]) -> dict[str, list[Path]]:
+    def then_vanish(folder: Folder, table: str, packs: list[str]) -> dict[str, list[str]]:
         parts = listed(folder, table, packs)
-        for part in (part for of_pack in parts.values() for part in of_pack[1:]):
-            part.unlink(missing_ok=True)
+        for name in (name for of_pack in parts.values() for name in of_pack[1:]):
+            (folder.table(table) / name).unlink(missing_ok=True)
         return parts
 
-    monkeypatch.setattr(Folder, "parts_of_packs", then_vanish)
+    monkeypatch.setattr(Folder, "part_names", then_vanish)
     assert max(found.curves(packs)[0].steps) == 19
 
 

@@ -140,7 +140,8 @@ def _misplaced_in(entry: "os.DirEntry[str]", levels: int) -> Iterator[tuple[Path
         yield Path(entry), what
     elif levels and entry.is_dir(follow_symlinks=False):
         for inner in _entries(Path(entry)):
-            yield from _misplaced_in(inner, levels - 1)
+            if inner.name in _FOLDERS or not inner.is_file(follow_symlinks=False):  # most are files
+                yield from _misplaced_in(inner, levels - 1)
 
 
 def _misplaced(entry: "os.DirEntry[str]") -> str | None:

@@ -140,9 +140,10 @@ def _gather_runs(folder: Folder) -> None:
         lengths[file.name] = len(rows)
         return rows
 
-    gathered = joined(table.pieces(marks, read))
-    lengths |= {n: len(place) for n, its in marks.items() if (place := table.place(n, its))}
-    copied = [(name, its, lengths.get(name, 0)) for name, its in marks.items()]
+    places = table.places(marks)
+    gathered = joined(table.pieces(places, read))
+    lengths |= {name: len(place) for name, place in places.items() if place is not None}
+    copied = [(name, its, lengths[name]) for name, its in marks.items()]
     staged = folder.staging / "runs-gathered.parquet"
     with files.new_file(staged) as file:
         file.write(_sealed(gathered.replace_schema_metadata(described(copied))))
@@ -157,8 +158,8 @@ class Gathering:
 
     def __init__(self, folder: Folder) -> None:
         self._folder, table = folder, RunsTable(folder, ("run_id",))
-        packs = ((n, its) for n, its in table.marks().items() if n != EMPTY_PART)
-        self._lacks = sum(table.place(name, its) is None for name, its in packs)
+        places = table.places(table.marks())
+        self._lacks = sum(place is None for n, place in places.items() if n != EMPTY_PART)
         self._gather_if_due()
 
     def note(self, event: Mapping[str, Any]) -> None:

@@ -18,7 +18,6 @@ from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.lock import owner_is_gone
 from tfc_jax.manifest import launched_outline
-from tfc_jax.rounds import known
 from tfc_jax.run_arrays import RunArrays, of_outline, of_runs
 from tfc_jax.runs_table import RunsTable, joined
 from tfc_jax.untrusted import reading
@@ -193,7 +192,9 @@ class Glance:
     def _known(self, outline: Outline) -> Asked:
         if outline.refine is None:
             return Asked(outline.name, outline.steps, of_outline(outline))
-        sweep = known(outline.sweep(), self.folder)
+        from tfc_jax import rounds  # and with it pandas, which takes as long as all the rest
+
+        sweep = rounds.known(outline.sweep(), self.folder)
         return Asked(sweep.name, sweep.steps, of_runs(sweep.runs), sweep.round, sweep.more)
 
     def launch(self) -> Launch:
@@ -223,9 +224,9 @@ class Glance:
             self._table, self._copied = RunsTable(self.folder, RUN_COLUMNS), copied
 
     def _read(self, marks: Mapping[str, Mark]) -> pa.Table:
-        alone = [name for name, its in marks.items() if self._table.place(name, its) is None]
-        read = self._alone.read([self.folder.runs / name for name in alone])
-        pieces = list(self._table.pieces(marks, read.get))
+        places = self._table.places(marks)
+        alone = [self.folder.runs / name for name, place in places.items() if place is None]
+        pieces = list(self._table.pieces(places, self._alone.read(alone).get))
         if not pieces:
             return pa.table({name: [] for name in RUN_COLUMNS})
         with reading(self.folder.root, self.folder.runs):

@@ -111,13 +111,15 @@ class Folder:
         parts = _named(self.table(table), f"{checked_pack(pack)}-", ".parquet")
         return list(filter(steps_of, parts))
 
-    def parts_of_packs(self, table: str, packs: Iterable[str]) -> dict[str, list[Path]]:
-        """Data files of packs in step order, by pack; the folder is looked through once."""
-        folder, parts = self.table(table), {pack: list[Path]() for pack in packs}
-        for path in _named(folder, "", ".parquet"):
-            mine = parts.get(path.name.partition("-")[0])
-            if mine is not None and steps_of(path):
-                mine.append(path)
+    def part_names(self, table: str, packs: Iterable[str]) -> dict[str, list[str]]:
+        """Names of data files of packs in step order, by pack; their folder is looked through once.
+
+        Packs without any are left out.
+        """
+        wanted, parts = set(packs), dict[str, list[str]]()
+        for name in sorted(n for n in _listed(self.table(table)) if n.partition("-")[0] in wanted):
+            if _PART.fullmatch(name):
+                parts.setdefault(name.partition("-")[0], []).append(name)
         return parts
 
     def weights_of(self, pack: str) -> Path:
@@ -127,12 +129,15 @@ class Folder:
 
 def _named(folder: Path, start: str, end: str) -> list[Path]:
     """The files of a folder whose names begin and end so, in order; faster than a pattern."""
+    names = (name for name in _listed(folder) if name.startswith(start) and name.endswith(end))
+    return [folder / name for name in sorted(names)]
+
+
+def _listed(folder: Path) -> list[str]:
     try:
-        names = os.listdir(folder)
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    mine = (name for name in names if name.startswith(start) and name.endswith(end))
-    return [folder / name for name in sorted(mine)]
 
 
 def checked_pack(pack: object) -> str:

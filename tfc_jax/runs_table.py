@@ -42,7 +42,7 @@ class Copy:
     """Rows of files, and which of them are those of a file that has this mark, by its name."""
 
     rows: pa.Table
-    files: dict[str, tuple[Mark, range]]
+    files: dict[str, tuple[tuple[int, ...], range]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class RunsTable:
           FileNotFoundError: a file is gone.
         """
         with reading(self.folder.root, self.folder.runs):
-            rows = joined(self.pieces(self.marks()))
+            rows = joined(self.pieces(self.places(self.marks())))
             self.check(rows)
         double = double_run(rows) if "run_id" in rows.column_names else None
         if double:
@@ -124,20 +124,31 @@ class RunsTable:
                     return True
         return False
 
+    def places(self, files: Mapping[str, Mark]) -> dict[str, range | None]:
+        """Where the rows of files are in the copy; None if they are not, or not as they are.
+
+        Args:
+          files: as of `marks`.
+        """
+        copied, no = self._copy.files, (None, None)
+        found = ((name, its, *copied.get(name, no)) for name, its in files.items())
+        return {name: place if of == its else None for name, its, of, place in found}
+
     def pieces(
-        self, files: Mapping[str, Mark], read: Callable[[Path], pa.Table | None] | None = None
+        self,
+        places: Mapping[str, range | None],
+        read: Callable[[Path], pa.Table | None] | None = None,
     ) -> Iterator[pa.Table]:
         """Yields the rows of files in order; those side by side in the copy in one piece.
 
         Args:
-          files: as of `marks`.
+          places: of the files, as of `places`.
           read: returns the rows of a file for which the copy does not stand, or None to leave it
             out; raises what `read` does.
         """
         read = read or self.read_alone
         waiting: range | None = None
-        for name, its in files.items():
-            place = self.place(name, its)
+        for name, place in places.items():
             if waiting is not None and place is not None and place.start == waiting.stop:
                 waiting = range(waiting.start, place.stop)
                 continue
@@ -150,13 +161,8 @@ class RunsTable:
         if waiting is not None:
             yield self._copied(waiting)
 
-    def place(self, name: str, its: Mark) -> range | None:
-        """Where the rows of a file are in the copy; None if they are not, or not as they are."""
-        copied_from, place = self._copy.files.get(name, (None, None))
-        return place if copied_from == its else None
-
     def _place(self, file: Path) -> range | None:
-        return self.place(file.name, mark(file))
+        return self.places({file.name: mark(file)})[file.name]
 
     def _copied(self, place: range) -> pa.Table:
         return self._copy.rows.slice(place.start, len(place))
@@ -265,7 +271,7 @@ def _kept(names: Sequence[str], columns: Collection[str] | None) -> list[str]:
     return [name for name in names if columns is None or name in columns]
 
 
-def _is_marked(file: Path, its: Mark) -> bool:
+def _is_marked(file: Path, its: tuple[int, ...]) -> bool:
     try:
         return mark(file) == its
     except FileNotFoundError:
@@ -282,11 +288,11 @@ def described(files: Sequence[tuple[str, Mark, int]]) -> dict[bytes, bytes]:
     return {COPIED: json.dumps(files).encode()}
 
 
-def _places(copy: pq.FileMetaData) -> dict[str, tuple[Mark, range]]:
+def _places(copy: pq.FileMetaData) -> dict[str, tuple[tuple[int, ...], range]]:
     """The opposite of `described`: the rows of each file in a copy."""
     places, start = {}, 0
     for name, of_file, n in json.loads(copy.metadata[COPIED]):
-        places[name] = Mark(*of_file), range(start, start + n)
+        places[name] = tuple(of_file), range(start, start + n)
         start += n
     if start != copy.num_rows:
         raise ValueError(f"it has {copy.num_rows} rows, and should have {start}")

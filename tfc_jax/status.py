@@ -136,7 +136,8 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        return asdict(self)
+        packs = [dict(vars(pack)) for pack in self.packs]  # asdict takes half a second for 60,000
+        return vars(self) | {"packs": packs, "curves": list(map(asdict, self.curves))}
 
 
 class Reader:

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -82,7 +82,8 @@ class Trends:
         found = []
         spread = _spread(packs)
         for table, column in (("steps", LOSS), ("layers", SIMILARITY)):
-            paths = _sample(list(self._folder.parts_of_packs(table, spread).values()))
+            names = self._folder.part_names(table, spread)
+            paths = [self._folder.table(table) / name for name in _sample(names, spread)]
             parts = [p for p in self._parts[table].read(paths).values() if p is not None]
             if parts:
                 found.append(_curve(column, parts, self.steps))
@@ -94,8 +95,11 @@ class Trends:
         Args:
           packs: the first 256 of them that have a part are read.
         """
-        parts = self._folder.parts_of_packs("steps", packs).values()
-        newest = [paths[-1] for paths in parts if paths][:END_PARTS]
+        names = self._folder.part_names("steps", packs[:END_PARTS])
+        if len(names) < min(END_PARTS, len(packs)):  # some have none yet
+            names = self._folder.part_names("steps", packs)
+        started = islice((pack for pack in packs if pack in names), END_PARTS)
+        newest = [self._folder.table("steps") / names[pack][-1] for pack in started]
         read = [part for part in self._ends.read(newest).values() if part is not None]
         return {run: float(end) for p in read for run, end in zip(p.run_ids, p.ends, strict=True)}
 
@@ -111,7 +115,7 @@ class Trends:
             if column not in file.schema_arrow.names:
                 return None
             table = file.read(columns=[*needed, column])
-        run_ids = table["run_id"].unique().to_pylist()
+        run_ids = table["run_id"].cast(pa.string()).unique().to_pylist()
         if "layer" in needed:
             middle = self._middle.get(pack_of(path) or "", 0)  # a pack has one depth
             table = table.filter(pc.equal(table["layer"], middle))
@@ -119,7 +123,8 @@ class Trends:
 
 
 def _binned(table: pa.Table, column: str, run_ids: Sequence[str], steps: int) -> Part:
-    row = pd.Index(run_ids).get_indexer(table["run_id"].to_pandas())
+    texts, known = table["run_id"].cast(pa.string()), pa.array(run_ids, pa.string())
+    row = np.asarray(pc.index_in(texts, value_set=known))
     step = table["step"].to_numpy()
     value = table[column].to_numpy().astype(float)
     n_bins, n_runs = min(BINS, steps), len(run_ids)
@@ -163,6 +168,6 @@ def _spread(items: Sequence[Any], count: int = CURVE_PARTS) -> list[Any]:
     return [items[round(last * (i + 1) / count)] for i in range(count)]
 
 
-def _sample(parts_of_packs: Sequence[Sequence[Path]]) -> list[Path]:
-    each = max(CURVE_PARTS // max(len(parts_of_packs), 1), 1)
-    return [path for paths in parts_of_packs for path in _spread(paths, each)]
+def _sample(parts: Mapping[str, Sequence[str]], packs: Sequence[str]) -> list[str]:
+    each = max(CURVE_PARTS // max(len(packs), 1), 1)
+    return [name for pack in packs for name in _spread(parts.get(pack, ()), each)]
