@@ -60,8 +60,10 @@ def test_it_lists_what_the_whole_table_says(
 
 
 def test_only_columns_that_are_listed_filtered_or_checked_are_read(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copytree(trained, tmp_path / "out")
+    Folder(tmp_path / "out").gathered.unlink()
     read: set[str] = set()
     original = pq.ParquetFile.read
 
@@ -70,7 +72,7 @@ def test_only_columns_that_are_listed_filtered_or_checked_are_read(
         return original(file, columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read", noting)
-    list_runs(open_results(trained), "n_params > 5", None)
+    list_runs(open_results(tmp_path / "out"), "n_params > 5", None)
     assert read == {"run_id", "n_params", *KEYS, *OUTCOME, *NEVER_NULL}
 
 

@@ -23,7 +23,7 @@ from tests.sweeps import (
     train_fake_pack,
     write_sealed,
 )
-from tfc_jax import files, folder_tables
+from tfc_jax import files, folder_tables, runs_table
 from tfc_jax.errors import InputError
 from tfc_jax.files import mark
 from tfc_jax.folder_tables import Gathering, gather_runs
@@ -32,8 +32,9 @@ from tfc_jax.keys import Run
 from tfc_jax.layout import EMPTY_PART, Folder
 from tfc_jax.pack import pack_id
 from tfc_jax.results import Results
-from tfc_jax.runs_table import COPIED, LARGEST_ROWS, RunsTable
+from tfc_jax.runs_table import COPIED, LARGEST_ROWS, RunsTable, joined, rows_in
 from tfc_jax.started import started_packs
+from tfc_jax.tables import same_bits, write_parquet
 
 PACKS = [RUNS, *(tuple(Run(seed=s, depth=d, steps=40) for s in range(3)) for d in (4, 5, 6))]
 NAMES = sorted(f"{pack_id(run.run_id for run in runs)}.parquet" for runs in PACKS)
@@ -340,3 +341,48 @@ def test_a_launch_tells_what_gathers_of_every_pack_that_ends(
     monkeypatch.setattr(folder_tables, "gather_runs", counting)
     train(sweep, tmp_path / "out", width=1)
     assert gathered == {2: 1, 4: 1, 6: 2}  # the last one as the launch ends
+
+
+def test_columns_of_one_value_are_not_read_from_the_copy(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = joined(map(rows_in, RunsTable(folder).files))
+    read, original = set[str](), pq.ParquetFile.read
+
+    def noting(file: pq.ParquetFile, columns: list[str], **options: object) -> pa.Table:
+        read.update(columns)
+        return original(file, columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", noting)
+    assert same_bits(RunsTable(folder).read(), rows)
+    assert {"run_id", "pack", "depth", "seed", "status", "init_scale", "final_loss"} <= read
+    assert not read & {"dataset", "width", "bias", "n_train", "difficulty", "steps_done"}
+
+
+VALUES = {
+    "whole": ([5, 5, 5, 5], True),
+    "two values": ([5, 5, 5, 6], False),
+    "two values in two groups": ([5, 5, 6, 6], False),
+    "a null": ([5, None, 5, 5], False),
+    "nulls in a group": ([5, 5, None, None], False),
+    "nulls": (pa.nulls(4, pa.float64()), True),
+    "texts": (["a"] * 4, True),
+    "truth": ([False] * 4, True),
+    "floats": ([0.5] * 4, False),
+    "one float and NaN": ([0.5, float("nan"), 0.5, 0.5], False),
+}
+
+
+@pytest.mark.parametrize(("values", "is_sure"), VALUES.values(), ids=VALUES)
+def test_a_value_is_the_only_one_where_the_statistics_are_sure(
+    tmp_path: Path, values: object, is_sure: bool
+) -> None:
+    table, path = pa.table({"a": values, "b": [1, 2, 3, 4]}), tmp_path / "file.parquet"
+    pq.write_table(table, path, row_group_size=2)
+    with pq.ParquetFile(path) as file:
+        sole = runs_table._sole_value(file, file.schema_arrow.field("a"))
+        assert (sole is not None) == is_sure
+        assert same_bits(runs_table._read_copy(file, ["b", "a"]), table.select(["b", "a"]))
+    pq.write_table(table, path, write_statistics=["b"])
+    with pq.ParquetFile(path) as file:
+        assert runs_table._sole_value(file, file.schema_arrow.field("a")) is None

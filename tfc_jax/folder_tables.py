@@ -98,9 +98,9 @@ def _names(place: Path) -> Iterator[str]:
         yield from (entry.name for entry in entries)
 
 
-def _sealed(table: pa.Table) -> bytes:
+def _sealed(table: pa.Table, **options: bool) -> bytes:
     content = io.BytesIO()
-    write_parquet(table, content)
+    write_parquet(table, content, **options)
     return sealed(content.getvalue())
 
 
@@ -146,7 +146,8 @@ def _gather_runs(folder: Folder) -> None:
     copied = [(name, its, lengths[name]) for name, its in marks.items()]
     staged = folder.staging / "runs-gathered.parquet"
     with files.new_file(staged) as file:
-        file.write(_sealed(gathered.replace_schema_metadata(described(copied))))
+        rows = gathered.replace_schema_metadata(described(copied))
+        file.write(_sealed(rows, write_statistics=True))  # of columns that need not be read
     files.move_in(staged, folder.gathered)
 
 

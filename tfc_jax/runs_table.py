@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as kinds
 
 from tfc_jax.errors import InputError
 from tfc_jax.files import Mark, mark, marks
@@ -184,7 +185,7 @@ class RunsTable:
                 if not is_sealed_file(path):
                     raise ValueError(OTHERWISE)
                 check_columns(copy.schema_arrow, path, of_runs=True)
-                rows = copy.read(_kept(copy.schema_arrow.names, self.columns), use_threads=False)
+                rows = _read_copy(copy, _kept(copy.schema_arrow.names, self.columns))
                 if told := wrong_value(rows):
                     raise ValueError(told)
                 return Copy(_plain(rows), places)
@@ -269,6 +270,37 @@ def recorded(folder: Folder) -> dict[str, Any] | None:
 
 def _kept(names: Sequence[str], columns: Collection[str] | None) -> list[str]:
     return [name for name in names if columns is None or name in columns]
+
+
+def _read_copy(copy: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
+    """Reads columns, but those that hold one value everywhere, as the statistics say."""
+    fields = {name: copy.schema_arrow.field(name) for name in names}
+    found = {name: _sole_value(copy, field) for name, field in fields.items()}
+    same = {name: value for name, value in found.items() if value is not None}
+    if len(same) == len(names):
+        return copy.read(names, use_threads=False)
+    rows = copy.read([name for name in names if name not in same], use_threads=False)
+    for name, scalar in same.items():
+        rows = rows.append_column(fields[name], pa.repeat(scalar, len(rows)))
+    return rows.select(names)
+
+
+def _sole_value(copy: pq.ParquetFile, field: pa.Field) -> pa.Scalar | None:
+    """The value that all rows have; None if they differ, or if the statistics leave that open.
+
+    Those of a float do not count NaN, so that only nulls are sure.
+    """
+    place, ends, n_null = copy.schema_arrow.get_field_index(field.name), set[Any](), 0
+    for group in map(copy.metadata.row_group, range(copy.num_row_groups)):
+        statistics = group.column(place).statistics
+        if statistics is None or not statistics.has_null_count:
+            return None
+        n_null += statistics.null_count
+        ends |= {statistics.min, statistics.max} if statistics.has_min_max else set()
+    if n_null == copy.metadata.num_rows:
+        return pa.scalar(None, field.type)
+    is_sure = n_null == 0 and len(ends) == 1 and not kinds.is_floating(field.type)
+    return pa.scalar(ends.pop(), field.type) if is_sure else None
 
 
 def _is_marked(file: Path, its: tuple[int, ...]) -> bool:

@@ -52,19 +52,25 @@ def group_tables(
     return tables
 
 
-def write_parquet(table: pa.Table, where: Path | IO[bytes], compression: str = "zstd") -> None:
-    """Writes one file: floats split by byte, page checksums on, statistics of keys."""
-    with parquet_writer(where, table.schema, compression) as writer:
+def write_parquet(
+    table: pa.Table, where: Path | IO[bytes], compression: str = "zstd", **options: Any
+) -> None:
+    """Writes one file: floats split by byte, page checksums on, statistics of keys.
+
+    Args:
+      options: other settings, as pyarrow takes them.
+    """
+    with parquet_writer(where, table.schema, compression, **options) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
 
 
 @contextmanager
 def parquet_writer(
-    where: Path | IO[bytes] | pa.NativeFile, schema: pa.Schema, compression: str
+    where: Path | IO[bytes] | pa.NativeFile, schema: pa.Schema, compression: str, **options: Any
 ) -> Iterator[pq.ParquetWriter]:
     """Gives a writer of one file; its footer is written when the context ends."""
-    options = parquet_options(schema) | {"compression": compression}
-    with pq.ParquetWriter(where, schema, **options) as writer:
+    settings = parquet_options(schema) | {"compression": compression} | options
+    with pq.ParquetWriter(where, schema, **settings) as writer:
         yield writer
         writer.add_key_value_metadata(schema.metadata or {})
 
