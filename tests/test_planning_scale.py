@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from tests.sweeps import make_sweep, train
-from tfc_jax import launch
+from tfc_jax import launch, started
 from tfc_jax.config import Sweep
 from tfc_jax.estimate import program_rows, summary
 from tfc_jax.files import write_whole
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
-from tfc_jax.pack import Pack, ProgramPlan, prices
-from tfc_jax.plan import Plan, StartedPack, make_plan
+from tfc_jax.pack import Pack, ProgramPlan, pack_id, prices
+from tfc_jax.plan import Plan, StartedPack, make_plan, name_packs
 from tfc_jax.started import started_packs
 
 Count = Callable[[type, str], Counter[str]]
@@ -88,6 +88,32 @@ def test_a_plan_hashes_no_run(tmp_path: Path, counted: Count, has_started: bool)
     shown(plan)
     assert sum(pack.steps_done > 0 for pack in plan.packs) == len(started)
     assert not hashes
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+def test_packs_are_named_without_hashing_runs_again(
+    tmp_path: Path, counted: Count, has_started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(started, "CHECKED_WHOLE", 0)
+    sweep, known = sweep_of(tmp_path, 7), list[StartedPack]()
+    if has_started:
+        train(sweep_of(tmp_path, 4), tmp_path / "out")
+        known = list(started_packs(Folder(tmp_path / "out"), sweep))
+    plan = make_plan(sweep, platform="cpu", width=4, started=known)
+    hashes = counted(Run, "run_id")
+    name_packs(plan)
+    named = [pack.id for pack in plan.packs]
+    assert not hashes
+    assert named == [pack_id(run.run_id for run in pack.runs) for pack in plan.packs]
+
+
+def test_packs_with_runs_that_the_sweep_does_not_have_are_named_too(tmp_path: Path) -> None:
+    train(sweep_of(tmp_path, 4), tmp_path / "out", width=4)
+    known = list(started_packs(Folder(tmp_path / "out")))
+    plan = make_plan(sweep_of(tmp_path, 2), platform="cpu", width=4, started=known)
+    name_packs(plan)
+    found = {path.stem for path in (tmp_path / "out" / "runs").glob("*.parquet")}
+    assert {pack.id for pack in plan.packs} == found - {"empty"}
 
 
 def test_a_run_takes_less_than_half_a_kilobyte_while_it_is_read(tmp_path: Path) -> None:

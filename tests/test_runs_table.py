@@ -359,6 +359,26 @@ def test_columns_of_one_value_are_not_read_from_the_copy(
     assert not read & {"dataset", "width", "bias", "n_train", "difficulty", "steps_done"}
 
 
+def test_looking_again_sees_new_rows_and_uses_a_new_copy(
+    folder: Folder, read: Counter[str]
+) -> None:
+    glance = Glance(folder)
+    assert set(glance.runs()["status"].to_pylist()) == {"done", "diverged"}
+    make_store(folder).write_runs("failed", 30, 1.0)
+    for _ in range(2):
+        assert glance.runs()["status"].to_pylist().count("failed") == 3
+    assert dict(read) == {f"{PACK}.parquet": 1}
+    gather_runs(folder)
+    (folder.runs / NAMES[-1]).unlink()
+    read.clear()
+    assert len(glance.runs()) == 3 * (len(PACKS) - 1)
+    assert not read
+    folder.gathered.unlink()
+    make_store(folder).write_runs("running", 30, 1.0)
+    assert glance.runs()["status"].to_pylist().count("running") == 3
+    assert len(glance.runs()) == 3 * (len(PACKS) - 1)
+
+
 VALUES = {
     "whole": ([5, 5, 5, 5], True),
     "two values": ([5, 5, 5, 6], False),

@@ -83,6 +83,7 @@ def test_a_grid_as_arrays_is_its_runs(
     runs = outline.sweep().runs
     arrays, one_by_one = of_outline(outline), of_runs(runs)
     assert arrays.ids.to_pylist() == one_by_one.ids.to_pylist() == [r.run_id for r in runs]
+    assert len(runs) <= (limit or len(runs))
     places = np.arange(len(runs))[::-2]
     for name in KEYS:
         values, code = arrays.column(name, places)

@@ -107,3 +107,23 @@ def test_a_loss_that_is_not_finite_is_no_plateau_and_leaves_the_median(results: 
     part = trends.Part(("a", "b"), values, values.mean(axis=1))
     curve = trends._curve("loss", [part], 2)
     assert curve.values == (2.0, 5.0)
+
+
+def test_ends_come_from_the_first_packs_that_have_a_part(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, packs = trends_of(results)
+    every = found.ends(packs)
+    monkeypatch.setattr(trends, "END_PARTS", 1)
+    runs = results.runs
+    of_first = set(runs[runs["pack"] == packs[0]]["run_id"])
+    for asked in (packs, ["f" * 12, *packs]):
+        assert found.ends(asked) == {run: end for run, end in every.items() if run in of_first}
+
+
+def test_files_whose_names_tell_no_steps_are_no_parts(results: Results, tmp_path: Path) -> None:
+    shutil.copytree(results.path, tmp_path / "out")
+    found, packs = trends_of(open_results(tmp_path / "out"))
+    before = found.ends(packs)
+    (tmp_path / "out" / "steps" / f"{packs[0]}-x.parquet").write_bytes(b"no part")
+    assert found.ends(packs) == before

@@ -115,6 +115,7 @@ def launch(
 
 def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) -> None:
     """Refuses damaged results, clears away what a crash left, and says what is launched."""
+    plan.name_packs(planned)
     unfinished = {pack.id for pack in planned.unfinished}
     settled = {pack.id for pack in planned.packs if not pack.failed} - unfinished
     refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
