@@ -123,6 +123,13 @@ def test_columns_compare_as_those_of_data_frames() -> None:
         assert np.asarray(column.values)[kept].tolist() == expected.values[kept].tolist()
 
 
+def test_pieces_of_a_column_may_be_encoded_each_in_its_way() -> None:
+    pieces = [["b", None, "a"], ["c", "a", "b"]]
+    column = pa.chunked_array([pa.array(piece).dictionary_encode() for piece in pieces])
+    texts = columns_of(pa.table({"text": column}), ["text"])["text"].values
+    assert texts.tolist() == ["b", "", "a", "c", "a", "b"]
+
+
 def listing(n: int) -> pa.Table:
     return pa.table(
         {

@@ -368,6 +368,8 @@ def test_looking_again_sees_new_rows_and_uses_a_new_copy(
     for _ in range(2):
         assert glance.runs()["status"].to_pylist().count("failed") == 3
     assert dict(read) == {f"{PACK}.parquet": 1}
+    other = next(r for r in PACKS if pack_id(run.run_id for run in r) == NAMES[0][:12])
+    make_store(folder, other).write_runs("failed", 40, 1.0)
     gather_runs(folder)
     (folder.runs / NAMES[-1]).unlink()
     read.clear()
