@@ -130,6 +130,10 @@ def test_another_value_or_seed_trains_only_new_runs(
     assert content(out) == rows
 
 
+def test_runs_of_a_folder_without_rows_are_pending(tmp_path: Path, sweep: Sweep) -> None:
+    assert launch.count_by_status(sweep, Folder(tmp_path)) == Counter(pending=6)
+
+
 def test_more_steps_continue_to_the_bits_of_one_longer_launch(out: Path, tmp_path: Path) -> None:
     longer, events = make_sweep(tmp_path, base={"steps": 90}), Events()
     assert launch.count_by_status(longer, Folder(out)) == Counter(pending=6)
