@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfc_jax import fsck
-from tfc_jax.contents import LINK, misplaced
+from tfc_jax.contents import LINK, NO_FOLDER, misplaced
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
 from tfc_jax.results import open_results
@@ -35,3 +35,10 @@ def test_what_would_be_read_as_results_is_looked_at_without_a_manifest_too(tmp_p
         found = sorted(misplaced(tmp_path))
         assert (tmp_path / "runs", LINK) in found or name == "lib64"
         assert ((tmp_path / "lib64", LINK) in found) is (name == "manifest.json")
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_inside_of_folders_too(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "staging").write_text("no folder")
+    assert list(misplaced(tmp_path)) == [(tmp_path / "checkpoints" / "staging", NO_FOLDER)]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import make_sweep, train
-from tfc_jax import console, show
+from tfc_jax import console, runs_table, show
 from tfc_jax.arrow_columns import columns_of
 from tfc_jax.comparison import as_column
 from tfc_jax.errors import InputError
@@ -72,8 +72,24 @@ def test_only_columns_that_are_listed_filtered_or_checked_are_read(
         return original(file, columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read", noting)
+    monkeypatch.setattr(runs_table, "VERIFIED_WHOLE", 0)
     list_runs(open_results(tmp_path / "out"), "n_params > 5", None)
     assert read == {"run_id", "n_params", *KEYS, *OUTCOME, *NEVER_NULL}
+
+
+def test_of_few_files_columns_that_are_not_asked_for_are_verified_too(
+    trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "out")
+    path = next(p for p in (tmp_path / "out" / "runs").glob("*.parquet") if p.stem != "empty")
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        place = file.metadata.row_group(0).column(names.index("wall_s")).data_page_offset
+    raw = bytearray(path.read_bytes())
+    raw[place + 30] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match="CRC"):
+        list_runs(open_results(tmp_path / "out"), None, None)
 
 
 def test_a_filter_may_name_what_the_analysis_says(trained: Path, tmp_path: Path) -> None:

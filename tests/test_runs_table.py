@@ -34,7 +34,7 @@ from tfc_jax.pack import pack_id
 from tfc_jax.results import Results
 from tfc_jax.runs_table import COPIED, LARGEST_ROWS, RunsTable, joined, rows_in
 from tfc_jax.started import started_packs
-from tfc_jax.tables import same_bits, write_parquet
+from tfc_jax.tables import same_bits
 
 PACKS = [RUNS, *(tuple(Run(seed=s, depth=d, steps=40) for s in range(3)) for d in (4, 5, 6))]
 NAMES = sorted(f"{pack_id(run.run_id for run in runs)}.parquet" for runs in PACKS)

@@ -81,10 +81,10 @@ def test_keys_are_read_only_where_the_sweep_does_not_have_a_run(
     monkeypatch.setattr(pq.ParquetFile, "read", noting)
     list(started_packs(Folder(out), make_sweep(tmp_path)))
     assert read["run_id"]
-    assert not read["depth"]
+    assert not read["init_scale"]
     fewer = make_sweep(tmp_path, grid=AXES | {"init_scale": [0.8]})
     assert {run.init_scale for p in started_packs(Folder(out), fewer) for run in p.runs} == {0.8, 1}
-    assert read["depth"]
+    assert read["init_scale"]
 
 
 @pytest.mark.usefixtures("many")

@@ -12,10 +12,11 @@ import pytest
 
 from tests.sweeps import write_sweep
 from tfc_jax.config import load_outline
+from tfc_jax.errors import InputError
 from tfc_jax.glance import Asked
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.pack_texts import pack_texts
-from tfc_jax.run_arrays import RunArrays, of_outline, of_runs
+from tfc_jax.run_arrays import RunArrays, of_outline, of_runs, of_sweep
 from tfc_jax.stored_runs import StoredRuns
 
 STEPS = 60
@@ -64,7 +65,7 @@ def table_of(runs: Sequence[Run], packs: Sequence[str], **columns: Sequence[Any]
     n = len(runs)
     given: Mapping[str, Any] = {
         "run_id": [run.run_id for run in runs],
-        "pack": packs,
+        "pack": [pack * 12 if len(pack) == 1 else pack for pack in packs],
         "status": ["done"] * n,
         "steps_done": [STEPS] * n,
         "prior_loss": pa.nulls(n, pa.float64()),
@@ -80,7 +81,7 @@ def test_a_grid_as_arrays_is_its_runs(
     tmp_path: Path, sections: dict[str, Any], limit: int | None
 ) -> None:
     outline = load_outline(write_sweep(tmp_path, **sections), limit=limit)
-    runs = outline.sweep().runs
+    runs = outline.sweep.runs
     arrays, one_by_one = of_outline(outline), of_runs(runs)
     assert arrays.ids.to_pylist() == one_by_one.ids.to_pylist() == [r.run_id for r in runs]
     assert len(runs) <= (limit or len(runs))
@@ -97,7 +98,7 @@ def test_packs_are_described_as_run_by_run(
     tmp_path: Path, sections: dict[str, Any], width: int
 ) -> None:
     outline = load_outline(write_sweep(tmp_path, **sections))
-    runs = outline.sweep().runs
+    runs = outline.sweep.runs
     groups = [runs[i : i + width] for i in range(0, len(runs), width)]
     ids = [f"{7 * i % 31:012x}" for i in range(len(groups))]
     built = [None if i % 2 else 40 + i for i in range(len(groups))]
@@ -131,9 +132,14 @@ def test_rows_of_other_runs_do_not_count(runs: tuple[Run, ...]) -> None:
     found = of(runs, table)
     assert found.counts(6) == {"done": 2, "diverged": 0, "running": 0, "failed": 0, "pending": 4}
     assert found.ids.to_pylist() == [runs[1].run_id, runs[0].run_id]
-    assert (found.packs, found.sizes.tolist()) == (["a", "b"], [1, 1])
+    assert (found.packs, found.sizes.tolist()) == (["a" * 12, "b" * 12], [1, 1])
     alone = of(runs, table_of(others, ["a"] * 6))
     assert (alone.counts(6)["pending"], alone.packs, alone.of_packs(STEPS)[0]) == (6, [], [])
+
+
+def test_a_pack_whose_id_is_none_is_refused(runs: tuple[Run, ...]) -> None:
+    with pytest.raises(InputError, match="no pack has this id"):
+        of(runs, table_of(runs, ["*"] * 6))
 
 
 def test_the_last_of_two_rows_of_a_run_counts(runs: tuple[Run, ...]) -> None:
@@ -171,6 +177,17 @@ def test_texts_of_every_encoding_are_read(runs: tuple[Run, ...]) -> None:
             column = encoded.dictionary_encode() if pa.types.is_dictionary(kind) else encoded
             other = other.set_column(place, name, column.cast(kind))
         assert of(runs, other).counts(6)["done"] == 6
+
+
+def test_ids_of_a_sweep_are_those_of_its_runs_also_of_others_than_it_was_read_with(
+    tmp_path: Path,
+) -> None:
+    sweep = load_outline(write_sweep(tmp_path)).sweep
+    assert sweep.ids is not None
+    assert of_sweep(sweep).ids.to_pylist() == [run.run_id for run in sweep.runs]
+    fewer = dataclasses.replace(sweep, runs=sweep.runs[1:])
+    assert fewer.ids is None
+    assert of_sweep(fewer).ids.to_pylist() == [run.run_id for run in sweep.runs[1:]]
 
 
 def test_arrays_know_where_a_run_is(runs: tuple[Run, ...]) -> None:

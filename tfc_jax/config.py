@@ -64,7 +64,7 @@ class Sweep:
       round: the newest round in `runs`.
       more: at most so many runs can follow in later rounds.
       places: where each key that is given stands, such as `sweep.yaml:5` or `--set depth=4`.
-      ids: the `run_id` of each run, as a number; None where they are not known yet.
+      known_ids: runs, and `ids` of these; of other runs they say nothing.
     """
 
     name: str
@@ -79,7 +79,15 @@ class Sweep:
     round: int = 0
     more: int = 0
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    ids: RunIds | None = field(default=None, compare=False, repr=False)
+    known_ids: tuple[tuple[Run, ...], RunIds] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+    @property
+    def ids(self) -> RunIds | None:
+        """The `run_id` of each run, as a number; None where they are not known yet."""
+        runs, ids = self.known_ids or (None, None)
+        return ids if runs is self.runs else None
 
     @property
     def size_text(self) -> str:
@@ -102,7 +110,6 @@ class Sweep:
         return replace(
             self,
             runs=expansion.runs,
-            ids=None,
             n_first=len(self.first),
             round=expansion.round,
             more=expansion.more,
@@ -138,8 +145,9 @@ class Outline:
         """Of the runs, in order."""
         return run_ids(self.grid, self.keep)
 
+    @cached_property
     def sweep(self) -> Sweep:
-        """Makes the runs.
+        """The sweep with its runs.
 
         Raises:
           InputError: two of them have the same id.
@@ -150,7 +158,7 @@ class Outline:
             *(self.name, self.description, self.record, self.steps, runs, self.text, self.path),
             refine=self.refine,
             places=self.places,
-            ids=self.run_ids,
+            known_ids=(runs, self.run_ids),
         )
         return sweep.with_known(expand(self.refine, runs, {})) if self.refine else sweep
 
@@ -170,7 +178,7 @@ def load_sweep(
     Raises:
       InputError: everything that is wrong, each with its place.
     """
-    return load_outline(path, overrides=overrides, where=where, limit=limit).sweep()
+    return load_outline(path, overrides=overrides, where=where, limit=limit).sweep
 
 
 def load_outline(

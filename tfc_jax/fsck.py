@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tfc_jax import choices, contents, manifest, orphans
-from tfc_jax.config import Sweep
 from tfc_jax.damage import UNREADABLE, Finding, check_parquet, line
 from tfc_jax.errors import InputError
 from tfc_jax.layout import EMPTY_PART, Folder
@@ -192,7 +191,7 @@ def _check_documents(folder: Folder, stored: StoredFiles) -> Iterator[Finding]:
         yield Finding(folder.manifest, "is missing", is_damage=is_damage, remedy=remedy)
     elif not of_manifest:
         yield from _check_reading(
-            folder.sweep, lambda: manifest.stored_outline(folder).sweep(), SWEEP
+            folder.sweep, lambda: manifest.stored_outline(folder).sweep, SWEEP
         )
         yield from _check_record(folder)
     yield from _check_reading(folder.schedules, lambda: choices.stored(folder, "cpu"), SCHEDULES)
@@ -209,10 +208,6 @@ def _check_record(folder: Folder) -> Iterator[Finding]:
     if changed:
         what = f"says of record.{', record.'.join(changed)} what the rows do not"
         yield Finding(folder.manifest, what, remedy=MANIFEST)
-
-
-def _stored_sweep(folder: Folder) -> Sweep:
-    return manifest.stored_outline(folder).sweep()
 
 
 def _check_reading(path: Path, read: Callable[[], object], remedy: str = "") -> Iterator[Finding]:

@@ -194,7 +194,7 @@ class Glance:
             return Asked(outline.name, outline.steps, of_outline(outline))
         from tfc_jax import rounds  # and with it pandas, which takes as long as all the rest
 
-        sweep = rounds.known(outline.sweep(), self.folder)
+        sweep = rounds.known(outline.sweep, self.folder)
         return Asked(sweep.name, sweep.steps, of_runs(sweep.runs), sweep.round, sweep.more)
 
     def launch(self) -> Launch:

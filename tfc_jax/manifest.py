@@ -138,7 +138,7 @@ def launched_sweep(folder: Folder) -> Sweep:
     Raises:
       InputError: the folder holds no results, or what cannot be read as such.
     """
-    return launched_outline(folder).sweep()
+    return launched_outline(folder).sweep
 
 
 def launched_outline(folder: Folder) -> Outline:

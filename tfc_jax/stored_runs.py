@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tfc_jax.glance import Asked
+from tfc_jax.layout import checked_pack
 from tfc_jax.run_arrays import Places, RunArrays
 
 STATUSES = ("done", "diverged", "running", "failed", "pending")
@@ -46,7 +47,11 @@ class StoredRuns:
 
     @classmethod
     def of(cls, table: pa.Table, asked: Asked) -> "StoredRuns":
-        """Returns the rows of RUN_COLUMNS that are of runs which the sweep asks for."""
+        """Returns the rows of RUN_COLUMNS that are of runs which the sweep asks for.
+
+        Raises:
+          InputError: a pack's id is none.
+        """
         place = asked.runs.places(table["run_id"])
         if not (place >= 0).all():
             table, place = table.filter(pa.array(place >= 0)), place[place >= 0]
@@ -64,7 +69,7 @@ class StoredRuns:
             steps_done=steps_done,
             prior_loss=_numbers(table["prior_loss"]),
             built_width=_numbers(table["built_width"]),
-            packs=packs,
+            packs=list(map(checked_pack, packs)),
             first=np.searchsorted(pack, np.arange(len(packs))),
         )
 
