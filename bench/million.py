@@ -29,7 +29,7 @@ from bench.planning import LAUNCH
 
 KINDS = {"empty": 0.0, "half": 0.5, "all": 1.0, "killed": 1.0, "lagging": 0.5}
 COMMANDS = ("plan", "status", "json", "ls", "launch")
-LAGS = 2000  # packs that the copy lacks
+LAGS = 1000  # packs that the copy lacks
 STEPS, WIDTH = 1000, 16
 FILTER = "init_scale < 0.7 and seed < 20 and final_loss < 3"
 

@@ -24,7 +24,7 @@ from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_colu
 from tfc_jax.seal import sealed
 from tfc_jax.tables import write_parquet
 
-MOST_LACKED = 2000  # packs whose rows the copy may lack while a launch goes on
+MOST_LACKED = 1000  # packs whose rows the copy may lack while a launch goes on
 
 logger = logging.getLogger(__name__)
 
