@@ -65,9 +65,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts by name the files that are read themselves, from now on."""
     names, original = Counter[str](), RunsTable.read_alone
 
-    def counting(table: RunsTable, file: Path) -> pa.Table:
+    def counting(table: RunsTable, file: Path, *, whole: bool = False) -> pa.Table:
         names[file.name] += 1
-        return original(table, file)
+        return original(table, file, whole=whole)
 
     monkeypatch.setattr(RunsTable, "read_alone", counting)
     return names

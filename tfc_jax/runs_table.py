@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class RunsTable:
         with reading(self.folder.root, self.folder.runs):
             places = self.places(self.marks())
             alone = sum(place is None for place in places.values())
-            read = self._read_whole if alone <= VERIFIED_WHOLE else self.read_alone
+            read = partial(self.read_alone, whole=alone <= VERIFIED_WHOLE)
             rows = joined(self.pieces(places, read))
             self.check(rows)
         double = double_run(rows) if "run_id" in rows.column_names else None
@@ -110,11 +110,6 @@ class RunsTable:
         """Returns the rows of one file; raises what `read` does."""
         place = self._place(file)
         return self.read_alone(file) if place is None else self._copied(place)
-
-    def _read_whole(self, file: Path) -> pa.Table:
-        with reading(self.folder.root, file):
-            rows = rows_in(file)
-            return rows.select(_kept(rows.column_names, self.columns))
 
     def copies(self, marks: dict[str, Mark]) -> bool:
         """Whether the copy is whole, and stands for these files and no other."""
@@ -180,10 +175,15 @@ class RunsTable:
     def _copied(self, place: range) -> pa.Table:
         return self._copy.rows.slice(place.start, len(place))
 
-    def read_alone(self, file: Path) -> pa.Table:
-        """Returns the rows of one file from itself; raises what `read` does."""
+    def read_alone(self, file: Path, *, whole: bool = False) -> pa.Table:
+        """Returns the rows of one file from itself; raises what `read` does.
+
+        Args:
+          whole: columns that are not asked for are verified too.
+        """
         with reading(self.folder.root, file):
-            return rows_in(file, self.columns)
+            rows = rows_in(file, None if whole else self.columns)
+            return rows.select(_kept(rows.column_names, self.columns))
 
     @cached_property
     def _copy(self) -> Copy:
