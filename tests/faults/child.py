@@ -21,7 +21,8 @@ REPLACED = 7  # exit code of a launch whose pack another has taken over
 def started(out: Path, commit_every: int = 10, at: int = 0, number: int = 0) -> BaseProcess:
     """Starts a launch, which sends itself signal `number` before change `at` of the disk."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.child"])
+    # pyarrow imports the second when it is first used beside pandas.
+    context.set_forkserver_preload(["tests.faults.child", "pyarrow.pandas_compat"])
     process = context.Process(target=_launch, args=(out, commit_every, at, number))
     process.start()
     return process
