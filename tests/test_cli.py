@@ -180,7 +180,12 @@ def test_bad_input_ends_with_2_one_sentence_each_and_no_trace(
         ("--max-memory", "nan", "'nan' came. Allowed: a number >= 0.001."),
         ("--commit-seconds", "-1", "'-1' came. Allowed: a number >= 0 and <= 86400."),
         ("--compile-minutes", "inf", "'inf' came. Allowed: a number >= 0 and <= 1000000."),
-        ("--executor", "cloud", "'cloud' came. Allowed: local."),
+        (
+            "--executor",
+            "slrum",
+            "'slrum' came. Did you mean 'slurm'? Allowed: local, ray, slurm.",
+        ),
+        ("--executor", "cloud", "'cloud' came. Allowed: local, ray, slurm."),
         (
             "--schedule",
             "lockstp",

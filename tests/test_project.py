@@ -29,6 +29,8 @@ FOR_ANALYSIS = {"config", "errors", "expression", "files", "keys", "results", "s
 FOR_ANALYSIS |= {"theory"}  # NumPy and SciPy only
 FOR_ANALYSIS |= {"console", "terminal", "untrusted"}  # how files are read and people spoken to
 WITHOUT_JAX = ("config", "data", "doctor", "errors", "expression", "grid", "refine", "registry")
+# Imported only by a launch that uses them.
+OF_EXTRAS = {"ray": "tfc_jax.executors.ray", "submitit": "tfc_jax.executors.slurm"}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
 
@@ -284,7 +286,26 @@ def test_every_imported_library_is_declared_and_every_declared_one_imported() ->
     needed = {MODULE.get(name, name.replace("-", "_")) for name in names}
     ours = {"tfc_jax", "analysis"}
     found = {n.partition(".")[0] for p in sources("tfc_jax", "analysis") for n in imports(p)}
-    assert found - ours - set(sys.stdlib_module_names) == needed
+    assert found - ours - set(sys.stdlib_module_names) - set(OF_EXTRAS) == needed
+
+
+@pytest.mark.parametrize("library", OF_EXTRAS)
+def test_a_library_of_an_extra_is_imported_by_the_executor_that_needs_it_alone(
+    library: str,
+) -> None:
+    importers = {
+        name
+        for name, path in modules().items()
+        if library in {full.partition(".")[0] for full in imports(path)}
+    }
+    assert importers == {OF_EXTRAS[library]}
+    at_the_top = {
+        alias
+        for node in tree(modules()[OF_EXTRAS[library]]).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in [getattr(node, "module", None), *(a.name for a in node.names)]
+    }
+    assert library not in {str(name).partition(".")[0] for name in at_the_top}
 
 
 def test_the_extras_are_those_of_the_design() -> None:
@@ -300,7 +321,7 @@ def test_constraints_are_names_and_versions_only() -> None:
 def test_every_dependency_is_pinned() -> None:
     pinned = {normal(line.split("==")[0]) for line in constraints()}
     assert declared(PROJECT["dependencies"]) <= pinned
-    for extra in ("bench", "dev", "docs"):
+    for extra in ("bench", "dev", "docs", "ray", "slurm"):
         assert declared(PROJECT["optional-dependencies"][extra]) - {"tfc-jax"} <= pinned
 
 

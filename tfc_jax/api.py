@@ -1,13 +1,15 @@
 """`tfc_jax.run`: the same as `tfc run`, from Python."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from tfc_jax import devices
 from tfc_jax.config import Sweep, load_sweep
+from tfc_jax.execution import opened
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch
 from tfc_jax.layout import Folder
-from tfc_jax.options import Options, prepare_process
+from tfc_jax.options import Options
 from tfc_jax.results import Results, open_results
 from tfc_jax.timetable import Schedule
 
@@ -19,6 +21,9 @@ def run(
     workers: int | None = None,
     pack_width: int | None = None,
     schedule: Schedule | None = None,
+    executor: Literal["local", "ray", "slurm"] = "local",
+    address: str | None = None,
+    slurm: Mapping[str, str] | None = None,
 ) -> Results:
     """Trains what is missing of a sweep and opens its results.
 
@@ -31,14 +36,23 @@ def run(
         JAX starts here with one thread).
       pack_width, schedule: of packs that have not started; stored in the results folder for later
         launches. None means what is stored, else the default.
+      executor: where workers run.
+      address: HOST:PORT of a Ray cluster; None means RAY_ADDRESS, else one that is started here.
+      slurm: what sbatch is asked for: partition, time, gres, ...
     Raises:
       InputError: before anything is written or compiled.
     """
     if not isinstance(sweep, Sweep):
         sweep = load_sweep(sweep)
     folder = Folder(Path(out) if out is not None else Path("results") / sweep.name)
-    options = Options(workers=workers, pack_width=pack_width, schedule=schedule)
-    found = devices.find()
-    prepare_process(options, found)
-    launch(sweep, folder, options, found, lambda event: None, Interrupt())
+    options = Options(
+        workers=workers,
+        pack_width=pack_width,
+        schedule=schedule,
+        executor=executor,
+        address=address,
+        slurm=slurm or {},
+    )
+    with opened(options) as where:
+        launch(sweep, folder, options, where.found, lambda event: None, Interrupt(), where)
     return open_results(folder.root)

@@ -22,12 +22,15 @@ from tfc_jax.console import (
     reports_errors,
     tell_warnings,
 )
-from tfc_jax.flag_values import number, one_of
+from tfc_jax.flag_values import number
 from tfc_jax.flags import (
     RUN_ID_HELP,
+    Address,
     AsJson,
     CompileMinutes,
+    ConnectSeconds,
     Deterministic,
+    Executed,
     Executor,
     Filter,
     Limit,
@@ -38,12 +41,13 @@ from tfc_jax.flags import (
     RunId,
     Scheduled,
     Set,
+    Slurm,
     SweepPath,
     SweepPaths,
     Verbose,
     Width,
     Workers,
-    compile_minutes_of,
+    executed,
     load_all,
     options_of,
     some_path,
@@ -150,10 +154,10 @@ def run(
     schedule: Scheduled = None,
     max_memory: MaxMemory = None,
     deterministic: Deterministic = False,
-    executor: Annotated[
-        Executor,
-        typer.Option(parser=one_of(Executor), metavar="NAME", help="Where workers run: local."),
-    ] = Executor.local,
+    executor: Executed = Executor.local,
+    address: Address = None,
+    connect_seconds: ConnectSeconds = None,
+    slurm: Slurm = [],  # noqa: B006
     commit_seconds: Annotated[
         float,
         typer.Option(
@@ -174,7 +178,7 @@ def run(
     """Train what is missing: resumes what is unfinished, skips what is done."""
     loaded = with_folders(load_all(sweeps, set_, filter_, limit), out)
     options = options_of(pack_width, schedule, max_memory, workers)
-    minutes = compile_minutes_of(compile_minutes, workers)
+    options = executed(options, executor, compile_minutes, address, connect_seconds, slurm)
     from tfc_jax.commands import show_plans, train
 
     if dry_run:
@@ -184,7 +188,6 @@ def run(
         options,
         deterministic=deterministic,
         commit_seconds=commit_seconds,
-        compile_minutes=minutes,
         fail_fast=fail_fast,
         fresh=fresh,
         given={"set": set_, "filter": filter_, "limit": limit},
@@ -198,13 +201,18 @@ def retry(
     results: ResultsPath,
     workers: Workers = None,
     compile_minutes: CompileMinutes = None,
+    executor: Executed = Executor.local,
+    address: Address = None,
+    connect_seconds: ConnectSeconds = None,
+    slurm: Slurm = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
     """Train failed packs again, from their last commit."""
-    minutes = compile_minutes_of(compile_minutes, workers)
+    options = options_of(workers=workers)
+    options = executed(options, executor, compile_minutes, address, connect_seconds, slurm)
     from tfc_jax.commands import train_again
 
-    train_again(results, workers, minutes, quiet=quiet)
+    train_again(results, options, quiet=quiet)
 
 
 @app.command()

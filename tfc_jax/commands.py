@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,9 +31,10 @@ from tfc_jax.console import (
     tell,
 )
 from tfc_jax.errors import together
+from tfc_jax.execution import Executor, opened
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
-from tfc_jax.options import Options, prepare_process
+from tfc_jax.options import Options
 from tfc_jax.plan import Plan
 from tfc_jax.progress import Display
 from tfc_jax.signals import INTERRUPTED
@@ -46,10 +48,18 @@ def show_plans(
     sweeps: Sequence[tuple[Sweep, Folder]], options: Options, *, measure: bool, as_json: bool
 ) -> None:
     """Prints what would run, and where the schedule and width of new packs come from."""
-    found = devices.find()
+    found = _devices(options)
     plans = together(lambda one: plan_sweep(*one, options, found), sweeps)
     for planned, (_, folder) in zip(plans, sweeps, strict=True):
         _show_plan(planned, folder, options, found, measure=measure, as_json=as_json)
+
+
+def _devices(options: Options) -> devices.Devices:
+    """Asks the executor only if it has others than this machine."""
+    if options.executor == "local":
+        return devices.find()
+    with opened(options) as executor:
+        return executor.found
 
 
 def _show_plan(
@@ -90,25 +100,37 @@ def train(
     All sweeps are planned before the first one trains, so that bad input is refused at once. A
     launch begins with its own plan, so a single sweep is not planned here.
     """
-    found = devices.find()
-    prepare_process(options, found)
-    if len(sweeps) > 1:
-        together(lambda one: plan_sweep(*one, options, found), sweeps)
-    code = 0
+    with opened(options) as executor:
+        if len(sweeps) > 1:
+            together(lambda one: plan_sweep(*one, options, executor.found), sweeps)
+        code = _train_each(sweeps, options, executor, quiet=quiet, verbose=verbose)
+    raise typer.Exit(code)
+
+
+def _train_each(
+    sweeps: Sequence[tuple[Sweep, Folder]],
+    options: Options,
+    executor: Executor,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Returns the exit code."""
+    found, code = executor.found, 0
     with interruptible() as interrupt:
         for sweep, folder in sweeps:
             if folder.schedules.exists() and not options.fresh and not quiet:
                 tell(choices.origin(folder, found.platform, options.choice), err=True)
             with Display(lasting_terminal(), quiet, verbose) as display:
-                counts = launch(sweep, folder, options, found, display, interrupt)
+                counts = launch(sweep, folder, options, found, display, interrupt, executor)
             code = max(code, _told(counts, folder))
             if _is_unfinished(counts):  # a full disk cannot say so in rows
                 code = SOME_FAILED
             if options.fail_fast and counts["failed"]:
-                raise typer.Exit(SOME_FAILED)
+                return SOME_FAILED
             if interrupt.level and (_is_unfinished(counts) or folder != sweeps[-1][1]):
-                raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(code)
+                return INTERRUPTED
+    return code
 
 
 def _is_unfinished(counts: Counter[str]) -> bool:
@@ -132,17 +154,20 @@ def _told(counts: Counter[str], folder: Folder) -> int:
     return SOME_FAILED
 
 
-def train_again(results: Path, workers: int | None, compile_minutes: float, *, quiet: bool) -> None:
-    """Trains what failed, with the sweep and the flags of the last launch."""
+def train_again(results: Path, options: Options, *, quiet: bool) -> None:
+    """Trains what failed, with the sweep and the flags of the last launch.
+
+    Args:
+      options: where, and in how many processes.
+    """
     folder = Folder(results)
     sweep = manifest.launched_sweep(folder)
     stored = manifest.read(folder)
     assert stored is not None
     flags = stored["flags"]
-    options = Options(
-        workers=workers,
+    options = replace(
+        options,
         retry=True,
-        compile_minutes=compile_minutes,
         max_memory=flags["max_memory"],
         deterministic=flags["deterministic"],
         given={name: flags[name] for name in ("set", "filter", "limit")},

@@ -7,12 +7,14 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from tfc_jax.errors import InputError
-from tfc_jax.layout import EMPTY_PART, Folder
+from tfc_jax.layout import EMPTY_PART, Folder, is_channel
 from tfc_jax.schema import KEY_COLUMNS
 
 _LEVELS = 2  # nothing deeper is ever read
 _HERE = Folder(Path())
-_FOLDERS = {*KEY_COLUMNS, _HERE.checkpoints.name, _HERE.staging.name, _HERE.params.name}
+_FOLDERS = {*KEY_COLUMNS} | {
+    path.name for path in (_HERE.checkpoints, _HERE.staging, _HERE.params, _HERE.progress)
+}
 _BY_LAUNCHES = {path.name for path in (_HERE.sweep, _HERE.manifest, _HERE.schedules)}
 _FILES = (
     {"workers.log", "report.html"}
@@ -56,6 +58,8 @@ def is_left_by_launch(name: str) -> bool:
 
 def is_ours_inside(folder: str, name: str) -> bool:
     """Whether launches give this name to what they write into this folder of the results."""
+    if folder == _HERE.progress.name:
+        return is_channel(name)
     names = _INSIDE.get(folder)
     return names is not None and bool(names.fullmatch(name))
 
@@ -115,7 +119,7 @@ def _others(root: Path) -> Iterator[str]:
         name = entry.name
         if name in _BEFORE_RESULTS or is_half_written(name):
             continue
-        if name not in _INSIDE:
+        if name not in _INSIDE and name != _HERE.progress.name:
             yield name
             continue
         inside = _entries(Path(entry))

@@ -85,7 +85,7 @@ class EventLog:
     def __init__(self, folder: Folder) -> None:
         self._path, self._began = folder.log, time.monotonic()
         self._last: dict[str, float] = {}
-        self._is_cut, self._has_warned = _is_cut(folder.log), False
+        self._is_cut, self._has_warned = is_cut(folder.log), False
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Appends one line; the first that cannot be written is warned of."""
@@ -94,7 +94,7 @@ class EventLog:
         entry = json.dumps(stamped) + "\n"
         line = ("\n" * self._is_cut + entry).encode()
         try:
-            self._is_cut = _append(self._path, line) < len(line)
+            self._is_cut = append(self._path, line) < len(line)
             if self._is_cut:
                 raise OSError("the disk is full")
         except OSError as error:
@@ -123,7 +123,7 @@ class EventLog:
             )
 
 
-def _is_cut(path: Path) -> bool:
+def is_cut(path: Path) -> bool:
     """Whether a crash has cut the last line short, so that the next one must begin anew."""
     try:
         with open(path, "rb") as log:
@@ -133,7 +133,7 @@ def _is_cut(path: Path) -> bool:
         return False  # what is wrong is told by the first line that is written
 
 
-def _append(path: Path, line: bytes) -> int:
+def append(path: Path, line: bytes) -> int:
     """Writes in one piece; returns how many bytes there was room for."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:

@@ -1,5 +1,6 @@
 """The flags that commands share, and what is made of them."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,8 @@ class Executor(StrEnum):
     """Where workers run."""
 
     local = "local"
+    ray = "ray"
+    slurm = "slurm"
 
 
 MOST_WORKERS, MOST_MINUTES = 1024, 10**6
@@ -104,6 +107,34 @@ CompileMinutes = Annotated[
         help="How long a worker may compile before it counts as hung; default 30; 0: for ever.",
     ),
 ]
+Executed = Annotated[
+    Executor,
+    typer.Option(
+        parser=one_of(Executor), metavar="NAME", help="Where workers run: local, ray or slurm."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Ray cluster to join, as seen from a machine of it; default RAY_ADDRESS, else a new "
+        "one on this machine.",
+    ),
+]
+ConnectSeconds = Annotated[
+    float | None,
+    typer.Option(
+        parser=number(0.1, 3600),
+        metavar="SECONDS",
+        help="How long a Ray cluster may take to answer; default 10.",
+    ),
+]
+Slurm = Annotated[
+    list[str],
+    typer.Option(
+        "--slurm", metavar="KEY=VALUE", help="What sbatch is asked for: partition, time, gres, ..."
+    ),
+]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Bit-exact GPU kernels.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also every event, as JSON.")]
@@ -139,16 +170,48 @@ def options_of(
     )
 
 
-def compile_minutes_of(given: float | None, workers: int | None) -> float:
-    """Returns how long a worker process may compile."""
-    from tfc_jax.options import COMPILE_MINUTES
+def executed(
+    options: "Options",
+    executor: Executor,
+    compile_minutes: float | None,
+    address: str | None,
+    connect_seconds: float | None,
+    slurm: list[str],
+) -> "Options":
+    """Returns how to run, completed by what says where; refuses flags of other executors."""
+    from tfc_jax.options import COMPILE_MINUTES, CONNECT_SECONDS
 
-    if given is not None and workers == 0:
+    if compile_minutes is not None and (options.workers == 0 or executor != Executor.local):
+        where = "--workers 0" if options.workers == 0 else f"--executor {executor}"
         refuse(
-            "--compile-minutes: it has no effect with --workers 0, where nobody watches. Leave one "
-            "of them out."
+            f"--compile-minutes: it has no effect with {where}, where nobody watches. Leave one of "
+            f"them out."
         )
-    return COMPILE_MINUTES if given is None else given
+    for flag, is_given, owner in (
+        ("--address", address is not None, Executor.ray),
+        ("--connect-seconds", connect_seconds is not None, Executor.ray),
+        ("--slurm", bool(slurm), Executor.slurm),
+    ):
+        if is_given and executor != owner:
+            refuse(f"{flag}: it has no effect without --executor {owner}. Give both, or neither.")
+    return replace(
+        options,
+        executor=executor.value,
+        compile_minutes=COMPILE_MINUTES if compile_minutes is None else compile_minutes,
+        address=address,
+        connect_seconds=CONNECT_SECONDS if connect_seconds is None else connect_seconds,
+        slurm=_pairs("--slurm", slurm),
+    )
+
+
+def _pairs(flag: str, given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            refuse(f"{flag} {text}: not of the form key=value, such as partition=gpu.")
+        pairs[key] = value
+    return pairs
 
 
 def with_folders(sweeps: "list[Sweep]", out: Path | None) -> "list[tuple[Sweep, Folder]]":

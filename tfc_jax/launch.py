@@ -1,12 +1,11 @@
 """Sweep -> results: plans what is missing, starts an executor, keeps the log."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,12 +16,13 @@ from tfc_jax.contents import check_contents, check_no_others
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import EventLog, OnEvent
-from tfc_jax.executors import inline, local
+from tfc_jax.execution import Executor, Here
+from tfc_jax.executors import channel
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock, check_free, sole_writer
-from tfc_jax.options import Options, worker_settings
+from tfc_jax.options import Options
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
 from tfc_jax.refusal import refuse_damage
@@ -32,7 +32,6 @@ from tfc_jax.started import started_packs
 from tfc_jax.stored_runs import COUNTED, counts_by_status
 from tfc_jax.task import Task
 from tfc_jax.untrusted import reading
-from tfc_jax.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -74,22 +73,25 @@ def launch(
     found: Devices,
     on_event: OnEvent,
     interrupt: Interrupt,
+    executor: Executor | None = None,
 ) -> Counter[str]:
     """Trains what is missing; returns the number of runs by status.
 
     Args:
-      found: the devices to use (devices.find).
+      found: the devices to use (of the executor).
       on_event: called with `planned` (the plan) first, then with what workers report.
       interrupt: watched all the time; raise its level to stop.
+      executor: trains the packs; None means these devices of this machine.
     Raises:
       StorageError: the disk fails while this process writes; a pack of which a worker cannot write
         has failed instead.
       InputError: before anything is written or compiled; also of results that are damaged.
     """
-    _check_workers(options, found)
+    executor = executor or Here(options, found)
     planned, seen = _early_plan(sweep, folder, options, found)
     space.check_fits(planned, folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
+        channel.dismiss(folder)
         if options.fresh:
             fresh.clear(folder)
         elif _seen(folder) != seen:
@@ -101,7 +103,7 @@ def launch(
             _store_cells(sweep, folder)
             on_event({"event": "planned", "plan": planned})
             log.write(launched)
-            _execute(planned, folder, options, found, lock, log.before(on_event), interrupt)
+            _execute(planned, folder, options, executor, lock, log.before(on_event), interrupt)
             lock.check()
             folder_tables.gather_runs(folder)
             following = _next_round(planned, folder, options, found)
@@ -211,7 +213,7 @@ def _execute(
     planned: Plan,
     folder: Folder,
     options: Options,
-    found: Devices,
+    executor: Executor,
     lock: Lock,
     on_event: OnEvent,
     interrupt: Interrupt,
@@ -232,39 +234,7 @@ def _execute(
         on_event(event)
         gathering.note(event)
 
-    if options.workers == 0:
-        inline.execute(tasks, watch, interrupt)
-        return
-    with _diagnostics(folder) as diagnostics:
-        n_workers = options.workers or len(found.ids)
-        extra = worker_settings(options)
-        limit = options.compile_minutes * 60 or None
-        settings = local.Settings(found, n_workers, extra, diagnostics, lock, limit)
-        local.execute(tasks, settings, watch, interrupt)
-
-
-def _diagnostics(folder: Folder) -> IO[str]:
-    """Opens the file that takes what workers print; nothing else depends on it."""
-    path = folder.root / "workers.log"
-    try:
-        return open(path, "a", opener=_without_links)
-    except OSError as error:
-        logger.warning("%s cannot be written (%s): what workers print is lost.", path, error)
-        return open(os.devnull, "a")
-
-
-def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def _check_workers(options: Options, found: Devices) -> None:
-    """CPU workers may share a core; two on one accelerator would fight for its memory."""
-    if found.platform != "cpu" and (options.workers or 0) > len(found.ids):
-        devices = counted(len(found.ids), f"{found.platform} device")
-        raise InputError(
-            f"--workers: {options.workers} came, but this machine has {devices} for workers. Give "
-            f"at most that many."
-        )
+    executor.execute(tasks, lock, watch, interrupt)
 
 
 def _committed_steps(planned: Plan) -> int:
@@ -274,5 +244,5 @@ def _committed_steps(planned: Plan) -> int:
 
 def _flags(options: Options) -> dict[str, Any]:
     given = dict(options.given or {"set": [], "filter": None, "limit": None})
-    execution = ("workers", "pack_width", "schedule", "max_memory", "deterministic")
+    execution = ("executor", "workers", "pack_width", "schedule", "max_memory", "deterministic")
     return given | {name: getattr(options, name) for name in execution}

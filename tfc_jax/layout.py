@@ -12,6 +12,7 @@ from tfc_jax.errors import InputError
 EMPTY_PART = "empty.parquet"
 _PACK = re.compile(r"[0-9a-f]{12}")
 _OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
+_CHANNEL = re.compile(r"launch-[0-9a-f]{16}")
 _PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet$")
 
 
@@ -75,6 +76,15 @@ class Folder:
     def staging(self) -> Path:
         """Parts that no checkpoint has named yet."""
         return self.checkpoints / "staging"
+
+    @property
+    def progress(self) -> Path:
+        """What workers on other machines say while they train (executors/channel.py)."""
+        return self.root / "progress"
+
+    def channel(self, token: str) -> Path:
+        """The folder of one launch that trains on other machines, while it lasts."""
+        return self.progress / f"launch-{token}"
 
     @property
     def params(self) -> Path:
@@ -163,6 +173,11 @@ def pack_of(path: Path) -> str | None:
     """Returns the id of the pack to which a file belongs, by its name; None if to none."""
     match = _OF_PACK.match(path.name)
     return match[0] if match else None
+
+
+def is_channel(name: str) -> bool:
+    """Whether a folder of a launch that trains on other machines has this name."""
+    return bool(_CHANNEL.fullmatch(name))
 
 
 def steps_of(part: Path) -> tuple[int, int] | None:

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfc_jax.choices import Choice
 from tfc_jax.devices import Devices
@@ -13,6 +13,7 @@ from tfc_jax.task import COMMIT_SECONDS
 from tfc_jax.timetable import Schedule
 
 COMPILE_MINUTES = 30.0
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Options:
       commit_seconds: how old results may grow before they are committed.
       compile_minutes: how long a worker may take to begin, load its data and compile, each, before
         it counts as hung; 0 means for ever. Without worker processes nobody watches.
+      executor: where workers run: local, ray or slurm.
+      address: of a Ray cluster; None means RAY_ADDRESS, else one that is started here.
+      connect_seconds: how long a Ray cluster may take to answer.
+      slurm: what sbatch is asked for.
       given: what the user gave to select runs: `set`, `filter`, `limit`; stored in the manifest.
     """
 
@@ -44,6 +49,10 @@ class Options:
     retry: bool = False
     commit_seconds: float = COMMIT_SECONDS
     compile_minutes: float = COMPILE_MINUTES
+    executor: Literal["local", "ray", "slurm"] = "local"
+    address: str | None = None
+    connect_seconds: float = CONNECT_SECONDS
+    slurm: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Any] | None = None
 
     @property

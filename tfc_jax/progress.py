@@ -135,6 +135,10 @@ class Display:
             line.printed = now
             self._say(f"{_title(line.pack)} {self._rest(line)}")
 
+    def _on_waiting(self, event: dict[str, Any]) -> None:
+        packs = counted(event["packs"], "pack")
+        self._say(f"nothing new from the {packs} that the cluster has taken")
+
     def _on_warned(self, event: dict[str, Any]) -> None:
         self._say(f"pack {event['pack']}: {event['text']}", is_error=True)
 

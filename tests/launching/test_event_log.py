@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.sweeps import content, train
-from tfc_jax import event_log, launch
+from tfc_jax import event_log
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
+from tfc_jax.executors.diagnostics import diagnostics
 from tfc_jax.layout import Folder
 from tfc_jax.status import read_status
 
@@ -145,6 +146,6 @@ def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     for name in ("log.jsonl", "workers.log"):
         (tmp_path / "out" / name).symlink_to(tmp_path / "elsewhere")
     event_log.EventLog(Folder(tmp_path / "out")).write({"event": "ended"})
-    with launch._diagnostics(Folder(tmp_path / "out")) as diagnostics:
-        diagnostics.write("said")
+    with diagnostics(Folder(tmp_path / "out")) as printed:
+        printed.write("said")
     assert not (tmp_path / "elsewhere").exists()

@@ -256,13 +256,7 @@ class _Pool:
             self.start(worker.environment)
 
     def _fail(self, task: Task, error: str) -> None:
-        if self.settings.lock is not None:
-            self.settings.lock.check()
-        try:
-            mark_failed(task)
-        except Exception as second:  # a full disk, say: the first error must still be told
-            error += f", and this could not be stored ({second})"
-        self.on_event({"event": "failed", "pack": task.pack, "error": error})
+        fail(task, error, self.settings.lock, self.on_event)
 
     def _give_task(self, worker: _Worker) -> None:
         program = worker.foretold or worker.program
@@ -299,6 +293,17 @@ class _Pool:
                 with suppress(json.JSONDecodeError):  # cut short by a kill, or printed by a library
                     self.events.put((worker, json.loads(line)))
         self.events.put((worker, None))
+
+
+def fail(task: Task, error: str, lock: Lock | None, on_event: OnEvent) -> None:
+    """Stores and tells that a pack failed whose worker is gone."""
+    if lock is not None:
+        lock.check()
+    try:
+        mark_failed(task)
+    except Exception as second:  # a full disk, say: the first error must still be told
+        error += f", and this could not be stored ({second})"
+    on_event({"event": "failed", "pack": task.pack, "error": error})
 
 
 def _name(task: Task) -> str:

@@ -1,0 +1,81 @@
+"""An engine that trains in the calling process, and an executor that uses it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.sweeps import CPU
+from tfc_jax.devices import Devices
+from tfc_jax.event_log import OnEvent
+from tfc_jax.executors import fleet, remote
+from tfc_jax.executors.fleet import Lost
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.lock import Lock
+from tfc_jax.task import Task
+
+Train = Callable[[str], str]
+
+
+@dataclass
+class Inline:
+    """Trains a pack when it is asked which have ended.
+
+    Attributes:
+      train: in the place of `remote.train`; may raise Lost.
+      at_a_time: packs that it takes.
+      most: packs that it ever had.
+      cancelled: packs that it was to end.
+    """
+
+    train: Train = remote.train
+    at_a_time: int = 1
+    why: list[str] = field(default_factory=list)
+    most: int = 0
+    cancelled: list[int] = field(default_factory=list)
+    orders: list[remote.Order] = field(default_factory=list)
+    ends: dict[int, str | Lost] = field(default_factory=dict)
+
+    def room(self, flying: int) -> int:
+        return self.at_a_time - flying
+
+    def submit(self, orders: Sequence[remote.Order]) -> list[int]:
+        self.orders += orders
+        return list(range(len(self.orders) - len(orders), len(self.orders)))
+
+    def landed(self, flying: Sequence[int], seconds: float) -> Sequence[int]:
+        self.most = max(self.most, len(flying))
+        for handle in flying[:1]:
+            try:
+                self.ends[handle] = self.train(self.orders[handle].to_json())
+            except Lost as error:
+                self.ends[handle] = error
+        return flying[:1]
+
+    def end_of(self, handle: int) -> str:
+        end = self.ends[handle]
+        if isinstance(end, Lost):
+            raise end
+        return end
+
+    def cancel(self, handles: Sequence[int]) -> None:
+        self.cancelled += handles
+
+    def misfits(self, order: remote.Order, interrupt: Interrupt) -> list[str]:
+        return self.why
+
+
+@dataclass
+class OnInline:
+    """What `launch` takes."""
+
+    engine: Inline
+    found: Devices = CPU
+
+    def execute(
+        self, tasks: Sequence[Task], lock: Lock, on_event: OnEvent, interrupt: Interrupt
+    ) -> None:
+        given = (tasks, self.found, lock, on_event, interrupt)
+        fleet.execute(self.engine, *given, deterministic=False)
+
+
+def lost(order: str) -> str:
+    raise Lost("its machine is gone")

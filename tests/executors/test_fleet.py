@@ -1,0 +1,300 @@
+"""Packs that train elsewhere leave the same results, and their ends are told as here."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.executors.engines import Inline, OnInline, lost
+from tests.sweeps import CPU, content, make_sweep, train
+from tfc_jax import event_log
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.event_log import OnEvent
+from tfc_jax.executors import channel, fleet, remote
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.launch import launch
+from tfc_jax.layout import Folder
+from tfc_jax.lock import LockLost
+from tfc_jax.options import Options
+from tfc_jax.progress import Display
+from tfc_jax.results import open_results
+
+Events = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """JAX has started here; in a worker's environment, but for what concerns other libraries."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(os.getcwd())
+    monkeypatch.setattr(channel, "LOOK_SECONDS", 0.0)
+    remote._prepare.cache_clear()
+    yield
+    remote._prepare.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return make_sweep(tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    assert train(sweep, out) == {"done": 6}
+    return out
+
+
+def fly(
+    sweep: Sweep,
+    out: Path,
+    engine: Inline,
+    on_event: OnEvent = lambda event: None,
+    interrupt: Interrupt | None = None,
+    **options: Any,
+) -> Counter[str]:
+    chosen = Options(**{"pack_width": 3, **options})
+    given = (sweep, Folder(out), chosen, CPU, on_event, interrupt or Interrupt())
+    return launch(*given, OnInline(engine))
+
+
+@pytest.mark.parametrize("schedule", ["lockstep", "mapped"])
+def test_results_are_those_of_this_process_bit_by_bit(
+    sweep: Sweep, tmp_path: Path, schedule: Any
+) -> None:
+    assert fly(sweep, tmp_path / "far", Inline(), schedule=schedule) == {"done": 6}
+    train(sweep, tmp_path / "here", schedule=schedule)
+    assert content(tmp_path / "far") == content(tmp_path / "here")
+    assert not (tmp_path / "far" / "progress").exists()
+
+
+def test_a_sweep_that_refines_is_refined(tmp_path: Path) -> None:
+    sweep = make_sweep(
+        tmp_path,
+        grid={"learning_rate": {"logspace": [0.01, 1.0, 3]}, "init_scale": [0.8, 1.0]},
+        refine={"axes": ["learning_rate"], "boundary": "final_loss < 2.2", "halvings": 1},
+    )
+    engine = Inline()
+    fly(sweep, tmp_path / "far", engine)
+    train(sweep, tmp_path / "here")
+    assert len({order.path for order in engine.orders}) == 2  # rounds
+    assert content(tmp_path / "far") == content(tmp_path / "here")
+
+
+def test_the_events_are_those_of_this_machine(sweep: Sweep, tmp_path: Path) -> None:
+    events: Events = []
+    fly(sweep, tmp_path / "out", Inline(), events.append)
+    told = [(event["event"], event.get("step")) for event in events]
+    pack = [("compiling", None), ("compiled", None), ("started", 0), ("step", 20), ("step", 60)]
+    assert told == [("planned", None), *[*pack, ("finished", None)] * 2]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["flags"]["executor"] == "local"
+
+
+def test_no_more_packs_are_given_away_than_the_engine_has_room_for(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    engine = Inline(at_a_time=2)
+    assert fly(sweep, tmp_path / "out", engine, pack_width=1) == {"done": 6}
+    assert (engine.most, len(engine.orders)) == (2, 6)
+
+
+def test_a_pack_that_the_engine_gives_up_has_failed_and_is_tried_again_later(
+    sweep: Sweep, tmp_path: Path, reference: Path
+) -> None:
+    events: Events = []
+    out = tmp_path / "out"
+    assert fly(sweep, out, Inline(lost), events.append) == {"failed": 6}
+    told = [event["error"] for event in events if event["event"] == "failed"]
+    assert told == ["its machine is gone"] * 2
+    assert fly(sweep, out, Inline(), retry=True) == {"done": 6}
+    assert content(out) == content(reference)
+
+
+def test_a_pack_that_is_called_again_goes_on_from_its_last_commit(
+    sweep: Sweep, tmp_path: Path, reference: Path
+) -> None:
+    """As an engine does when a machine is lost."""
+    steps: list[int] = []
+
+    def twice(order: str) -> str:
+        task = json.loads(json.loads(order)["task"]) | {"steps": 20}
+        part = json.dumps(json.loads(order) | {"task": json.dumps(task)})
+        assert json.loads(remote.train(part))["event"] == "finished"
+        return remote.train(order)
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "started":
+            steps.append(event["step"])
+
+    assert fly(sweep, tmp_path / "out", Inline(twice), note) == {"done": 6}
+    assert steps == [0, 20, 0, 20]
+    assert content(tmp_path / "out") == content(reference)
+
+
+def test_a_machine_that_does_not_fit_is_named_before_anything_trains(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    engine = Inline(why=["node a: no.", "node b: no."])
+    with pytest.raises(InputError) as refusal:
+        fly(sweep, tmp_path / "out", engine)
+    assert refusal.value.messages == ("node a: no.", "node b: no.")
+    assert not engine.orders
+    assert len(open_results(tmp_path / "out").runs) == 0
+
+
+def test_a_machine_that_joins_later_and_does_not_fit_ends_the_launch_and_no_pack_has_failed(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    def refuses(order: str) -> str:
+        tools = json.loads(order)["tools"] | {"jax": "0.0.1"}
+        return remote.train(json.dumps(json.loads(order) | {"tools": tools}))
+
+    with pytest.raises(InputError, match=r"node .*: jax .* is installed there, but 0\.0\.1"):
+        fly(sweep, tmp_path / "out", Inline(refuses))
+    assert len(open_results(tmp_path / "out").runs) == 0
+
+
+def test_a_worker_that_does_not_see_the_results_refuses(sweep: Sweep, tmp_path: Path) -> None:
+    def blind(order: str) -> str:
+        return remote.train(json.dumps(json.loads(order) | {"path": str(tmp_path / "elsewhere")}))
+
+    with pytest.raises(InputError, match="it does not see"):
+        fly(sweep, tmp_path / "out", Inline(blind))
+
+
+def test_jax_that_started_with_other_settings_is_refused(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(InputError, match="JAX was imported before"):
+        fly(sweep, tmp_path / "out", Inline())
+
+
+def test_what_jax_is_told_here_it_is_told_there_but_for_caches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS", "XLA_FLAGSHIP", "SECRET"):
+        monkeypatch.setenv(variable, "x")
+    told = remote.environment(CPU)
+    assert set(told) >= {"JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS", "JAX_NUMPY_RANK_PROMOTION"}
+    assert not {name for name in told if "CACHE" in name} | (set(told) & {"XLA_FLAGSHIP", "SECRET"})
+    assert (told["PJRT_NPROC"], told["OMP_NUM_THREADS"]) == ("1", "1")
+
+
+def test_a_stop_lets_a_pack_end_its_chunk_and_the_next_launch_goes_on(
+    sweep: Sweep, tmp_path: Path, reference: Path
+) -> None:
+    interrupt = Interrupt()
+    events: Events = []
+
+    def train_until_stop(order: str) -> str:
+        interrupt.level = 1
+        (Path(json.loads(order)["path"]) / "orders").write_bytes(channel.STOP)
+        return remote.train(order)
+
+    engine = Inline(train_until_stop)
+    fly(sweep, tmp_path / "out", engine, events.append, interrupt)
+    assert [event["event"] for event in events] == ["planned", "stopped"]
+    assert len(engine.orders) == 1
+    assert fly(sweep, tmp_path / "out", Inline()) == {"done": 6}
+    assert content(tmp_path / "out") == content(reference)
+
+
+def test_a_launch_that_waits_for_long_says_so(
+    sweep: Sweep,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Else `tfc status` would say that nobody is training."""
+    monkeypatch.setattr(fleet, "SILENT_SECONDS", -1.0)
+
+    class Queues(Inline):
+        asked = False
+
+        def landed(self, flying: Any, seconds: float) -> Any:
+            was_asked, self.asked = self.asked, True
+            return super().landed(flying, seconds) if was_asked else ()
+
+    with Display(Console(), quiet=False) as display:
+        fly(sweep, tmp_path / "out", Queues(), display, pack_width=6)
+    assert "nothing new from the 1 pack that the cluster has taken" in capsys.readouterr().out
+    assert "waiting" in [entry.event for entry in event_log.entries(Folder(tmp_path / "out"))]
+
+
+def test_a_second_stop_ends_all_packs_at_once(sweep: Sweep, tmp_path: Path) -> None:
+    interrupt = Interrupt()
+
+    class Hangs(Inline):
+        def landed(self, flying: Any, seconds: float) -> Any:
+            interrupt.level += 1
+            return ()
+
+    engine = Hangs(at_a_time=2)
+    fly(sweep, tmp_path / "out", engine, interrupt=interrupt)
+    assert set(engine.cancelled) == {0, 1}
+    assert not interrupt.attended
+
+
+def test_workers_of_a_launch_that_was_killed_write_nothing_any_more(
+    sweep: Sweep, tmp_path: Path, reference: Path
+) -> None:
+    orders: list[str] = []
+
+    def keep(order: str) -> str:
+        orders.append(order)
+        raise KeyboardInterrupt  # stands for the end of the launcher
+
+    with pytest.raises(KeyboardInterrupt):
+        fly(sweep, tmp_path / "out", Inline(keep))
+
+    def late(order: str) -> str:
+        end = remote.train(order)
+        before = content(tmp_path / "out")
+        assert json.loads(remote.train(orders[0]))["event"] == "refused"
+        assert content(tmp_path / "out") == before
+        return end
+
+    assert fly(sweep, tmp_path / "out", Inline(late)) == {"done": 6}
+    assert content(tmp_path / "out") == content(reference)
+
+
+def test_a_launch_that_is_over_while_a_pack_trains_lets_it_write_nothing_more(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    def over(order: str) -> str:
+        folder, said = Folder(tmp_path / "out"), channel.Post.say
+
+        def say(post: channel.Post, event: dict[str, Any]) -> None:
+            if event["event"] == "compiled":  # the last word before anything is written
+                channel.dismiss(folder)
+            said(post, event)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(channel.Post, "say", say)
+            return remote.train(order)
+
+    fly(sweep, tmp_path / "out", Inline(over), pack_width=6)
+    runs = open_results(tmp_path / "out").runs
+    assert set(runs["status"]) == {"failed"}  # as the launcher, which lives, says
+    assert not list((tmp_path / "out" / "steps").glob("*-*"))
+
+
+def test_a_launch_that_lost_its_lock_ends_what_it_has_given_away(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    def steal(order: str) -> str:
+        (tmp_path / "out" / ".lock").unlink()
+        return remote.train(order)
+
+    engine = Inline(steal, at_a_time=2)
+    with pytest.raises(LockLost):
+        fly(sweep, tmp_path / "out", engine)
+    assert engine.cancelled == [1]

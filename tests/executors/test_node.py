@@ -1,0 +1,108 @@
+"""A machine that would train something else, or nothing, says so by name before it trains."""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.executors.tasks import task
+from tfc_jax import data
+from tfc_jax.executors import node
+from tfc_jax.executors.channel import Channel, Post
+from tfc_jax.keys import Run
+from tfc_jax.layout import Folder
+
+NODE = f"node {platform.node()}: "
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[Post]:
+    with Channel.opened(Folder(tmp_path)) as channel:
+        yield Post(channel.path, "probe")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.npz"
+    write(path, 0)
+    return path
+
+
+def write(path: Path, first: int) -> None:
+    x, y = np.full((6, 4), 7, np.uint8), np.arange(6) % 2
+    x[0, 0] = first
+    np.savez(path, allow_pickle=False, x_train=x, y_train=y, x_test=x, y_test=y)
+
+
+def wanted(archive: Path) -> list[dict[str, object]]:
+    digest = data.load(f"npz:{archive}").sha256
+    one = replace(
+        task("1", "a"), runs=(Run(steps=1, dataset=f"npz:{archive}"),), dataset_sha256=digest
+    )
+    return node.wanted_data([one, one])
+
+
+def test_the_same_machine_fits(post: Post, archive: Path) -> None:
+    needed = wanted(archive)
+    assert len(needed) == 1
+    assert node.misfits(post, node.tools(), needed) == []
+    assert [path.name for path in post.path.iterdir()] == ["orders"]
+
+
+def test_every_tool_of_another_version_is_named(post: Post) -> None:
+    launcher = node.tools() | {"jax": "0.0.1", "code of tfc_jax": "0123456789ab"}
+    here = node.tools()
+    assert node.misfits(post, launcher, []) == [
+        f"{NODE}jax {here['jax']} is installed there, but 0.0.1 where the launch was started. "
+        f"Install the same version on both.",
+        f"{NODE}code of tfc_jax {here['code of tfc_jax']} is installed there, but 0123456789ab "
+        f"where the launch was started. Install the same version on both.",
+    ]
+
+
+def test_a_tool_that_is_not_there_is_named(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "DISTRIBUTIONS", ("tfc_jax", "jaks"))
+    (said,) = node.misfits(post, node.tools() | {"jaks": "1.0"}, [])
+    assert said.startswith(f"{NODE}jaks nothing is installed there, but 1.0")
+
+
+def test_another_character_in_the_code_of_this_package_is_another_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "HERE", tmp_path)
+    codes = set()
+    for text in ("a = 1\n", "a = 2\n"):
+        (tmp_path / "a.py").write_text(text)
+        node._code.cache_clear()
+        codes.add(node.tools()["code of tfc_jax"])
+    node._code.cache_clear()
+    assert len(codes) == 2
+
+
+def test_a_data_set_that_is_absent_or_another_is_named(post: Post, archive: Path) -> None:
+    needed = wanted(archive)
+    write(archive, 1)
+    node._digest.cache_clear()
+    (said,) = node.misfits(post, node.tools(), needed)
+    assert said.startswith(f"{NODE}npz:{archive} has other content there (SHA-256 ")
+    archive.unlink()
+    node._digest.cache_clear()
+    (said,) = node.misfits(post, node.tools(), needed)
+    assert said.startswith(f"{NODE}npz:{archive} cannot be loaded there: ")
+
+
+def test_results_that_are_not_seen_or_not_writable_are_named(
+    post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (said,) = node.misfits(Post(tmp_path / "elsewhere", "probe"), {}, [])
+    assert said.startswith(f"{NODE}it does not see {tmp_path / 'elsewhere'}, where this launch")
+
+    def refuse(path: Path, content: bytes) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    (said,) = node.misfits(post, {}, [])
+    assert said.startswith(f"{NODE}it cannot write in {post.path} (Permission denied).")

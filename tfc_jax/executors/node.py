@@ -1,0 +1,119 @@
+"""Whether a machine can train the packs of a launch as the launcher's would: looked at there.
+
+Imports no JAX, so that a machine is looked at in a second or two.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tfc_jax import data
+from tfc_jax.executors.channel import Post
+from tfc_jax.task import Task
+
+# Where these differ, so may numbers; and what a task says to one it may not say to another.
+DISTRIBUTIONS = ("tfc_jax", "jax", "jaxlib")
+HERE = Path(__file__).parents[1]
+
+
+def tools() -> dict[str, str]:
+    """Returns the versions of what trains here, and a hash of the code of this package."""
+    return {library: _version(library) for library in DISTRIBUTIONS} | {"code of tfc_jax": _code()}
+
+
+def wanted_data(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Returns the data sets that tasks need, each once, with their hashes; JSON-able."""
+    wanted = {}
+    for task in tasks:
+        run = task.runs[0]
+        key = (run.dataset, run.n_train, run.classes, run.difficulty)
+        wanted[key] = task.dataset_sha256
+    names = ("name", "n_train", "classes", "difficulty", "sha256")
+    return [dict(zip(names, (*key, digest), strict=True)) for key, digest in wanted.items()]
+
+
+def misfits(
+    post: Post, launcher: Mapping[str, str], wanted: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Returns why this machine must not train, one sentence each that names it.
+
+    Args:
+      post: into the results folder.
+      launcher: what `tools` returned where the launch was planned.
+      wanted: of `wanted_data`.
+    """
+    found = list(_misfits_of_folder(post)) or [*_misfits_of_tools(launcher), *_misfits_of(wanted)]
+    return [f"{name()}: {one}" for one in found]
+
+
+def name() -> str:
+    """Returns how messages call this machine."""
+    return f"node {platform.node()}"
+
+
+def _misfits_of_folder(post: Post) -> Iterator[str]:
+    if not post.is_seen:
+        yield (
+            f"it does not see {post.path}, where this launch stores its results. Give an --out on "
+            f"a file system that all nodes share."
+        )
+        return
+    probe = post.path / f"probe-{platform.node()}-{os.getpid()}"
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        yield (
+            f"it cannot write in {post.path} ({error.strerror or error}). Give an --out in which "
+            f"all nodes may write."
+        )
+
+
+def _misfits_of_tools(launcher: Mapping[str, str]) -> Iterator[str]:
+    for tool, here in tools().items():
+        if here != launcher[tool]:
+            yield (
+                f"{tool} {here} is installed there, but {launcher[tool]} where the launch was "
+                f"started. Install the same version on both."
+            )
+
+
+def _misfits_of(wanted: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for one in wanted:
+        try:
+            digest = _digest(*(one[part] for part in ("name", "n_train", "classes", "difficulty")))
+        except Exception as error:  # whatever is wrong with files that only that node has
+            yield f"{one['name']} cannot be loaded there: {' '.join(str(error).split())}"
+            continue
+        if one["sha256"] not in ("", digest):
+            yield (
+                f"{one['name']} has other content there (SHA-256 {digest[:12]}, not "
+                f"{one['sha256'][:12]}). Copy the data set of the launcher's machine."
+            )
+
+
+@cache
+def _digest(name: str, n_train: int | None, classes: int | None, difficulty: float | None) -> str:
+    """Hash of a data set, read once per process."""
+    loaded = data.load(name, n_train=n_train, classes=classes, difficulty=difficulty)
+    return loaded.sha256
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "nothing"
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(HERE.rglob("*.py")):
+        digest.update(f"{path.relative_to(HERE)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
