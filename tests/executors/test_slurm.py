@@ -1,0 +1,139 @@
+"""`--executor slurm`: one array, a pack per element, the same tables; what sbatch is asked for."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.executors.slurms import Slurm, fly, slurm
+from tests.sweeps import content, make_sweep, train
+from tfc_jax import execution
+from tfc_jax.errors import InputError
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.options import Options
+from tfc_jax.results import open_results
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # submitit closes no process
+
+
+@pytest.fixture
+def faked(tmp_path: Path) -> Iterator[Slurm]:
+    with slurm(tmp_path / "slurm") as faked:
+        yield faked
+
+
+def refused(**given: str) -> tuple[str, ...]:
+    with (
+        pytest.raises(InputError) as refusal,
+        execution.opened(Options(executor="slurm", slurm=given)),
+    ):
+        pass
+    return refusal.value.messages
+
+
+@pytest.mark.slow
+def test_tables_of_submitits_own_processes_are_those_of_this_machine(tmp_path: Path) -> None:
+    """A sweep that refines, hence two launches of its elements."""
+    sweep = make_sweep(
+        tmp_path,
+        grid={"learning_rate": {"logspace": [0.01, 1.0, 3]}},
+        refine={"axes": ["learning_rate"], "boundary": "final_loss < 2.2", "halvings": 1},
+    )
+    counts = fly(sweep, tmp_path / "far", slurm={"cluster": "local"})
+    assert train(sweep, tmp_path / "here") == counts
+    assert content(tmp_path / "far") == content(tmp_path / "here")
+    assert not (tmp_path / "far" / "progress").exists()
+
+
+@pytest.mark.slow
+def test_a_launch_is_one_array_with_a_pack_per_element(faked: Slurm, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    asked = {"partition": "gpu", "time": "90", "exclusive": "true", "mem": "4GB"}
+    counts = fly(sweep, tmp_path / "far", slurm=asked, workers=1, schedule="mapped")
+    assert counts == {"done": 6}
+    train(sweep, tmp_path / "here", schedule="mapped")
+    assert content(tmp_path / "far") == content(tmp_path / "here")
+    assert faked.elements() == ["100_0", "100_1"]
+    script = faked.script("100")
+    for line in ("partition=gpu", "time=90", "exclusive", "mem=4GB", "array=0-1%1"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "export PJRT_NPROC=1\n" in script
+
+
+@pytest.mark.slow
+def test_more_packs_than_an_array_holds_are_several_arrays(faked: Slurm, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    assert fly(sweep, tmp_path / "far", slurm={"array_size": "1"}) == {"done": 6}
+    assert faked.elements() == ["100", "101"]
+
+
+@pytest.mark.slow
+def test_a_stop_lets_an_element_end_its_chunk_and_cancels_those_that_wait(
+    faked: Slurm, tmp_path: Path
+) -> None:
+    sweep, interrupt = make_sweep(tmp_path, base={"steps": 60_000}), Interrupt()
+    told = []
+
+    def watch(event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        if event["event"] == "started":
+            interrupt.level = 1
+
+    counts = fly(sweep, tmp_path / "out", watch, interrupt, workers=1)
+    assert counts == {"running": 3, "pending": 3}
+    assert told[-1] == "stopped"
+    faked.until_over()
+    assert faked.state("100_1") == "CANCELLED"
+    assert 0 < open_results(tmp_path / "out").runs["steps_done"].max() < 60_000
+
+
+def test_what_sbatch_does_not_take_is_told_and_nothing_trains(faked: Slurm, tmp_path: Path) -> None:
+    faked.refuse()
+    with pytest.raises(InputError, match=r"sbatch does not take the jobs .*invalid partition"):
+        fly(make_sweep(tmp_path), tmp_path / "out", slurm={"partition": "gup"})
+    assert len(open_results(tmp_path / "out").runs) == 0
+
+
+@pytest.mark.usefixtures("faked")
+def test_a_key_that_sbatch_does_not_know_is_refused() -> None:
+    first, second = refused(partitoin="gpu", nodes="2")
+    assert "--slurm partitoin: unknown key. Did you mean 'partition'? Allowed: array_size" in first
+    assert "--slurm nodes: unknown key." in second
+
+
+@pytest.mark.usefixtures("faked")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"time": "1-00:00:00"}, "in minutes is allowed"),
+        ({"time": "0"}, "in minutes is allowed"),
+        ({"array_size": "all"}, "a whole number >= 1 is allowed"),
+        ({"cluster": "lokal"}, "Did you mean 'local'?"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(given: dict[str, str], said: str) -> None:
+    assert said in refused(**given)[0]
+
+
+def test_where_no_slurm_is_it_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (said,) = refused()
+    assert re.match("--executor slurm: sbatch, .* not found, so this is no machine from", said)
+
+
+@pytest.mark.usefixtures("faked")
+@pytest.mark.parametrize(
+    ("given", "platform"),
+    [
+        ({}, "cpu"),
+        ({"gres": "gpu:a100:1"}, "gpu"),
+        ({"gpus_per_node": "1"}, "gpu"),
+        ({"partition": "gpu"}, "cpu"),
+    ],
+)
+def test_elements_train_on_what_is_asked_for(given: dict[str, str], platform: str) -> None:
+    options = Options(executor="slurm", slurm=given, workers=7)
+    with execution.opened(options) as executor:
+        assert (executor.found.platform, len(executor.found.ids)) == (platform, 7)
