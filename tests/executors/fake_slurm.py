@@ -52,7 +52,7 @@ def sbatch(script: str) -> None:
 
 
 def _supervise(job: str, elements: list[str], at_a_time: int) -> None:
-    waiting, running = list(elements), {}
+    waiting, running = list(elements), dict[str, "subprocess.Popen[bytes]"]()
     while waiting or running:
         while waiting and len(running) < at_a_time:
             element = waiting.pop(0)

@@ -217,7 +217,13 @@ def _started(options: Options) -> Iterator[None]:
         token = folder / "token"
         token.touch(0o600)
         token.write_text(secrets.token_hex(32))
-        with _quiet({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}):
+        private = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else it listens on all interfaces
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        with _quiet(private):
             import ray
 
             with _own_signals():
@@ -258,11 +264,10 @@ def _temporary_folder() -> Path:
 def _quiet(more: Mapping[str, str]) -> Iterator[None]:
     """Ray reads these when it is imported; its processes inherit them."""
     wanted = {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else it listens on all interfaces
-        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # else it prints the logs of nodes that are lost
+        "RAY_SCHEDULER_EVENTS": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns
-    }
-    wanted = (wanted if more else {}) | dict(more)
+    } | dict(more)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
