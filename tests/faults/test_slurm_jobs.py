@@ -1,0 +1,123 @@
+"""Elements of SLURM's arrays are preempted, lost, ended; the launcher is killed."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.executors.commands import start, until_logged
+from tests.executors.slurms import Slurm, fly, slurm
+from tests.faults.launches import judge
+from tests.faults.tally import Tally, Tries
+from tests.sweeps import make_sweep, train
+from tfc_jax.config import Sweep
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+LONG: dict[str, Any] = {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
+Events = list[dict[str, Any]]
+
+
+@pytest.fixture
+def faked(tmp_path: Path) -> Iterator[Slurm]:
+    with slurm(tmp_path / "slurm") as faked:
+        yield faked
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    assert train(sweep, out) == {"done": 6}
+    return out
+
+
+def hit(
+    faked: Slurm, sweep: Sweep, out: Path, delay_s: float, blow: Callable[[str], None]
+) -> tuple[dict[str, int], Events]:
+    """Trains one element at a time, and strikes that which has begun first."""
+    events: Events = []
+    blows: list[threading.Timer] = []
+
+    def watch(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "started" and not blows:
+            blows.append(threading.Timer(delay_s, strike))
+            blows[0].start()
+
+    def strike() -> None:
+        for element in faked.running():
+            blow(element)
+
+    counts = fly(sweep, out, watch, workers=1, commit_seconds=0.0)
+    blows[0].join()
+    return dict(counts), events
+
+
+def starts(events: Events) -> list[int]:
+    return [event["step"] for event in events if event["event"] == "started"]
+
+
+@pytest.mark.parametrize("how", ["preempted", "lost"])
+def test_a_slurm_element_that_runs_again(
+    tmp_path: Path,
+    faked: Slurm,
+    sweep: Sweep,
+    reference: Path,
+    tries: Tries,
+    tally: Tally,
+    how: str,
+) -> None:
+    """By submitit's checkpoint, or because its machine is gone: its pack goes on."""
+    draws, again, resumed = random.Random(how), 0, 0
+    blows = {"preempted": faked.preempt, "lost": lambda element: faked.lose(element, again=True)}
+    for index in range(tries(1, 20)):
+        out = tmp_path / str(index)
+        counts, events = hit(faked, sweep, out, draws.uniform(0.2, 1.2), blows[how])
+        tally.wrong += counts != {"done": 6}
+        again += len(starts(events)) > 2
+        resumed += max(starts(events)) > 0
+        judge(tally, out, reference)
+    assert not tally.bad
+    assert again >= tally.tried / 2
+    assert resumed
+
+
+def test_a_slurm_element_that_ends_for_good(
+    tmp_path: Path, faked: Slurm, sweep: Sweep, reference: Path, tally: Tally
+) -> None:
+    """Its pack has failed, and the next launch trains it."""
+    out = tmp_path / "out"
+    counts, events = hit(faked, sweep, out, 0.5, lambda e: faked.lose(e, again=False))
+    errors = [event["error"] for event in events if event["event"] == "failed"]
+    tally.wrong += counts != {"done": 3, "failed": 3}
+    tally.wrong += not ("ended without a result (FAILED" in errors[0] and len(errors) == 1)
+    tally.wrong += fly(sweep, out, workers=1, retry=True) != {"done": 6}
+    judge(tally, out, reference)
+    assert not tally.bad
+
+
+def test_a_slurm_launcher_killed(
+    tmp_path: Path, faked: Slurm, sweep: Sweep, reference: Path, tries: Tries, tally: Tally
+) -> None:
+    """Its elements go on to run, but what they do has no effect once another launch has begun."""
+    draws = random.Random(2)
+    for index in range(tries(1, 20)):
+        out = tmp_path / str(index)
+        flags = ("--pack-width", 3, "--commit-seconds", 0, "--workers", 1, "--out", out)
+        process = start(tmp_path, "run", sweep.path, "--executor", "slurm", *flags)
+        until_logged(out, "started", process)
+        time.sleep(draws.uniform(0, 1))
+        process.kill()
+        tally.tracebacks += "Traceback" in process.communicate()[0]
+        tally.wrong += fly(sweep, out, workers=1) != {"done": 6}
+        faked.until_over()
+        judge(tally, out, reference)
+    assert not tally.bad
