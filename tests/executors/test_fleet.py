@@ -244,16 +244,19 @@ def test_a_second_stop_ends_all_packs_at_once(sweep: Sweep, tmp_path: Path) -> N
 
 
 def test_workers_of_a_launch_that_was_killed_write_nothing_any_more(
-    sweep: Sweep, tmp_path: Path, reference: Path
+    sweep: Sweep, tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders: list[str] = []
 
     def keep(order: str) -> str:
         orders.append(order)
-        raise KeyboardInterrupt  # stands for the end of the launcher
+        raise KeyboardInterrupt  # stands for the end of the launcher, which clears nothing away
 
-    with pytest.raises(KeyboardInterrupt):
-        fly(sweep, tmp_path / "out", Inline(keep))
+    with monkeypatch.context() as patch:
+        patch.setattr(channel, "_drop", lambda path: None)
+        with pytest.raises(KeyboardInterrupt):
+            fly(sweep, tmp_path / "out", Inline(keep))
+    assert Path(json.loads(orders[0])["path"]).is_dir()
 
     def late(order: str) -> str:
         end = remote.train(order)
