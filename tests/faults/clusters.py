@@ -1,0 +1,85 @@
+"""Ray clusters of several nodes on this machine, each a set of processes that can be killed."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# A node that does not answer for a second is lost; Ray's own patience is 20 times as long.
+_IMPATIENT = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 5,
+}
+
+
+class Nodes:
+    """A head that trains nothing, and nodes of one CPU each."""
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(shutdown_at_exit=False)
+        self._add(num_cpus=0, temp_dir=str(folder), _system_config=_IMPATIENT)
+
+    @property
+    def address(self) -> str:
+        address: str = self._cluster.address
+        return address
+
+    @property
+    def nodes(self) -> list[Any]:
+        return sorted(self._cluster.worker_nodes, key=lambda node: str(node.node_id))
+
+    def add(self, **environment: str) -> Any:
+        """Adds a node, whose processes have these variables."""
+        return self._add(num_cpus=1, env_vars=environment or None)
+
+    def kill(self, node: Any) -> None:
+        """Kills all processes of a node."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def close(self) -> None:
+        for node in self.nodes:
+            self.kill(node)
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+
+    def _add(self, **arguments: Any) -> Any:
+        return self._cluster.add_node(
+            node_ip_address="127.0.0.1", include_dashboard=False, **arguments
+        )
+
+
+@contextmanager
+def nodes() -> Iterator[Nodes]:
+    """A cluster on loopback that lets in who has its token; Ray is imported within."""
+    folder = Path(tempfile.mkdtemp(prefix="tfc-nodes-", dir="/tmp"))
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    more = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    before = {name: os.environ.get(name) for name in more}
+    os.environ |= more
+    try:
+        cluster = Nodes(folder / "r")
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)

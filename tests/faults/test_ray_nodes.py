@@ -1,0 +1,193 @@
+"""Nodes of a Ray cluster are lost, join, or are not as they should be; the launcher is killed."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.executors.commands import start, until_logged
+from tests.faults.clusters import Nodes, nodes
+from tests.faults.launches import judge
+from tests.faults.tally import Tally, Tries
+from tests.sweeps import make_sweep, train
+from tfc_jax import execution
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.execution import Executor
+from tfc_jax.executors.local import Interrupt
+from tfc_jax.launch import launch
+from tfc_jax.layout import Folder
+from tfc_jax.options import Options
+from tfc_jax.results import open_results
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+LONG: dict[str, Any] = {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
+Events = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Nodes]:
+    with nodes() as cluster:
+        cluster.add()
+        cluster.add()
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def executor(cluster: Nodes) -> Iterator[Executor]:
+    options = Options(executor="ray", address=cluster.address)
+    with execution.opened(options) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    assert train(sweep, out) == {"done": 6}
+    return out
+
+
+def fly(sweep: Sweep, out: Path, executor: Executor, on_event: Any, **options: Any) -> bool:
+    """Trains on the cluster; returns whether all is done then."""
+    chosen = Options(**{"pack_width": 3, "commit_seconds": 0.0, "executor": "ray", **options})
+    given = (sweep, Folder(out), chosen, executor.found, on_event, Interrupt(), executor)
+    return launch(*given) == {"done": len(sweep.runs)}
+
+
+def test_a_ray_node_killed_in_the_middle_of_a_pack(
+    tmp_path: Path,
+    cluster: Nodes,
+    executor: Executor,
+    sweep: Sweep,
+    reference: Path,
+    tries: Tries,
+    tally: Tally,
+) -> None:
+    """Its packs go on elsewhere from their last commits, and nothing is there twice."""
+    draws, again, resumed = random.Random(0), 0, 0
+    for index in range(tries(2, 20)):
+        events: Events = []
+        killers: list[threading.Timer] = []
+
+        def watch(event: dict[str, Any], events: Events = events, killers: Any = killers) -> None:
+            events.append(event)
+            if event["event"] == "started" and not killers:
+                victim = draws.choice(cluster.nodes)
+                killer = threading.Timer(draws.uniform(0.2, 1.5), cluster.kill, [victim])
+                killers.append(killer)
+                killer.start()
+
+        out = tmp_path / str(index)
+        cluster.add()
+        tally.wrong += not fly(sweep, out, executor, watch)
+        killers[0].join()
+        starts = [event for event in events if event["event"] == "started"]
+        again += len(starts) > 2
+        resumed += any(event["step"] > 0 for event in starts)
+        judge(tally, out, reference)
+    assert not tally.bad
+    assert again >= tally.tried / 2
+    assert resumed
+
+
+def test_ray_nodes_that_join_during_a_launch(
+    tmp_path: Path,
+    cluster: Nodes,
+    executor: Executor,
+    sweep: Sweep,
+    reference: Path,
+    tally: Tally,
+) -> None:
+    """They take the packs of a launch that has begun without any node."""
+    for node in cluster.nodes:
+        cluster.kill(node)
+    joining = threading.Thread(target=lambda: (cluster.add(), cluster.add()))
+
+    def watch(event: dict[str, Any]) -> None:
+        if event["event"] == "planned":
+            joining.start()
+
+    out = tmp_path / "out"
+    tally.wrong += not fly(sweep, out, executor, watch)
+    joining.join()
+    judge(tally, out, reference)
+    assert not tally.bad
+
+
+def test_a_ray_launcher_killed(
+    tmp_path: Path,
+    cluster: Nodes,
+    executor: Executor,
+    sweep: Sweep,
+    reference: Path,
+    tries: Tries,
+    tally: Tally,
+) -> None:
+    """The next one goes on; what the first has left in the cluster writes nothing."""
+    draws = random.Random(1)
+    for index in range(tries(1, 20)):
+        out = tmp_path / str(index)
+        flags = ("--pack-width", 3, "--commit-seconds", 0, "--out", out, "--executor", "ray")
+        process = start(tmp_path, "run", sweep.path, *flags, "--address", cluster.address)
+        until_logged(out, "started", process)
+        time.sleep(draws.uniform(0, 2))
+        process.kill()
+        tally.tracebacks += "Traceback" in process.communicate()[0]
+        tally.wrong += not fly(sweep, out, executor, lambda event: None)
+        judge(tally, out, reference)
+    assert not tally.bad
+
+
+def fake_versions(folder: Path) -> str:
+    """A path on which jax has another version."""
+    info = folder / "jax-0.0.1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: jax\nVersion: 0.0.1\n")
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+
+
+def test_ray_nodes_with_other_versions_or_without_the_data(
+    tmp_path: Path,
+    cluster: Nodes,
+    executor: Executor,
+    tally: Tally,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All are named at once, and nothing trains."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    x, y = np.arange(24, dtype=np.uint8).reshape(6, 4), np.arange(6) % 2
+    np.savez(home / "mine.npz", allow_pickle=False, x_train=x, y_train=y, x_test=x, y_test=y)
+    base = {"dataset": "npz:~/mine.npz", "n_train": None, "batch_size": 2}
+    sweep = make_sweep(tmp_path, base=base)
+    for node in cluster.nodes:
+        cluster.kill(node)
+    cluster.add(HOME=str(home))
+    cluster.add(HOME=str(home), PYTHONPATH=fake_versions(tmp_path / "old"))
+    cluster.add(HOME=str(tmp_path / "nobody"))
+    tally.tried += 1
+    try:
+        fly(sweep, tmp_path / "out", executor, lambda event: None)
+    except InputError as error:
+        said = sorted(error.messages)
+        tally.wrong += not (
+            len(said) == 2
+            and "jax 0.0.1 is installed there" in said[0]
+            and "npz:~/mine.npz cannot be loaded there" in said[1]
+        )
+    else:
+        tally.wrong += 1
+    tally.wrong += len(open_results(tmp_path / "out").runs) != 0
+    assert not tally.bad
