@@ -309,7 +309,7 @@ def test_a_library_of_an_extra_is_imported_by_the_executor_that_needs_it_alone(
 
 
 def test_the_extras_are_those_of_the_design() -> None:
-    extras = {"cuda", "tpu", "data", "ray", "slurm", "bench", "docs", "dev"}
+    extras = {"cuda", "tpu", "data", "ray", "slurm", "objects", "bench", "docs", "dev"}
     assert set(PROJECT["optional-dependencies"]) == extras
 
 
@@ -321,7 +321,7 @@ def test_constraints_are_names_and_versions_only() -> None:
 def test_every_dependency_is_pinned() -> None:
     pinned = {normal(line.split("==")[0]) for line in constraints()}
     assert declared(PROJECT["dependencies"]) <= pinned
-    for extra in ("bench", "dev", "docs", "ray", "slurm"):
+    for extra in ("bench", "dev", "docs", "objects", "ray", "slurm"):
         assert declared(PROJECT["optional-dependencies"][extra]) - {"tfc-jax"} <= pinned
 
 

@@ -24,10 +24,11 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import committer, files, folder_tables, store
+from tfc_jax import committer, files, folder_tables
 from tfc_jax.checkpoint import Checkpoint, Part
 from tfc_jax.committer import Committer
 from tfc_jax.layout import Folder
+from tfc_jax.pack_stores import mark_failed
 from tfc_jax.parts import DamagedPart
 from tfc_jax.results import open_results
 from tfc_jax.stage import Fenced, Stage
@@ -462,7 +463,7 @@ def failed_task(folder: Folder) -> Task:
 
 
 def test_a_failed_pack_keeps_what_it_committed(committed_thrice: Folder) -> None:
-    store.mark_failed(failed_task(committed_thrice))
+    mark_failed(failed_task(committed_thrice))
     runs = open_results(committed_thrice.root).runs
     assert set(runs["status"]) == {"failed"}
     assert set(runs["steps_done"]) == {30}
@@ -474,7 +475,7 @@ def test_a_pack_with_a_damaged_part_fails_and_stays_as_it_is(committed_thrice: F
     part = committed_thrice.table("layers") / f"{PACK}-000000020-000000030.parquet"
     part.unlink()
     others = set(committed_thrice.root.rglob("*.parquet"))
-    store.mark_failed(failed_task(committed_thrice))
+    mark_failed(failed_task(committed_thrice))
     runs = open_results(committed_thrice.root).runs
     assert set(runs["status"]) == {"failed"}
     assert set(runs["steps_done"]) == {30}
@@ -484,7 +485,7 @@ def test_a_pack_with_a_damaged_part_fails_and_stays_as_it_is(committed_thrice: F
 def test_a_pack_that_failed_before_its_first_commit_has_rows_too(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder_tables.create(folder, make_store(folder).record)
-    store.mark_failed(failed_task(folder))
+    mark_failed(failed_task(folder))
     runs = open_results(tmp_path).runs
     assert runs["run_id"].tolist() == [run.run_id for run in RUNS]
     assert set(runs["status"]) == {"failed"}

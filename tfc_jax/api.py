@@ -1,5 +1,6 @@
 """`tfc_jax.run`: the same as `tfc run`, from Python."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -9,9 +10,13 @@ from tfc_jax.execution import opened
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch
 from tfc_jax.layout import Folder
+from tfc_jax.objects.launching import launch_at
+from tfc_jax.objects.place import is_url, place_at
 from tfc_jax.options import Options
 from tfc_jax.results import Results, open_results
 from tfc_jax.timetable import Schedule
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -31,7 +36,7 @@ def run(
 
     Args:
       sweep: from `load_sweep`, or the path of a YAML file.
-      out: results folder; default `results/<name>`.
+      out: results folder, or `s3://bucket/prefix`; default `results/<name>`.
       workers: processes; None means one per device, 0 trains in this process (bit-exact only if
         JAX starts here with one thread).
       pack_width, schedule: of packs that have not started; stored in the results folder for later
@@ -44,7 +49,7 @@ def run(
     """
     if not isinstance(sweep, Sweep):
         sweep = load_sweep(sweep)
-    folder = Folder(Path(out) if out is not None else Path("results") / sweep.name)
+    place = place_at(str(out)) if is_url(out) else None
     options = Options(
         workers=workers,
         pack_width=pack_width,
@@ -53,6 +58,11 @@ def run(
         address=address,
         slurm=slurm or {},
     )
+    on_event, interrupt = (lambda event: None), Interrupt()
     with opened(options) as where:
-        launch(sweep, folder, options, where.found, lambda event: None, Interrupt(), where)
+        if place is not None:
+            launch_at(place, sweep, options, where, on_event, interrupt, logger.warning)
+            return open_results(place.url)
+        folder = Folder(Path(out) if out is not None else Path("results") / sweep.name)
+        launch(sweep, folder, options, where.found, on_event, interrupt, where)
     return open_results(folder.root)

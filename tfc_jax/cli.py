@@ -211,7 +211,9 @@ def retry(
     options = options_of(workers=workers)
     options = executed(options, executor, compile_minutes, address, connect_seconds, slurm)
     from tfc_jax.commands import train_again
+    from tfc_jax.objects.reading import bring_documents
 
+    bring_documents(results)
     train_again(results, options, quiet=quiet)
 
 
@@ -294,8 +296,10 @@ def replay(results: ResultsPath, run_id: RunId) -> None:
     """Train one run again, alone, and compare with what is stored, bit by bit."""
     from tfc_jax import devices
     from tfc_jax.layout import Folder
+    from tfc_jax.objects.reading import bring_documents
     from tfc_jax.replay import replay as train_again
 
+    bring_documents(results)
     with signals.raised():
         outcome = train_again(Folder(results), run_id, devices.find())
     echo(outcome.as_text(outcome.run_id))
@@ -316,8 +320,11 @@ def report(
     from analysis.own_claims import own_claims
     from analysis.report import results_page
     from tfc_jax.files import write_whole
+    from tfc_jax.objects.reading import refuse_place
     from tfc_jax.results import open_results
 
+    if out is None:
+        refuse_place(results, "give --out FILE.html: a report is written to a disk.")
     target = out or results / "report.html"
     if target.is_dir():
         refuse(f"--out: {target} is a folder. Give the name of an HTML file.")
@@ -395,7 +402,10 @@ def bench(
     loaded = with_folders(load_all(sweeps, set_, filter_, limit), out)
     options = options_of(pack_width, schedule, max_memory, workers)
     from tfc_jax.commands import compare
+    from tfc_jax.objects.reading import refuse_place
 
+    for _, folder in loaded:
+        refuse_place(folder.root, "tfc bench stores into folders alone. Leave out --out.")
     with signals.raised():
         compare(
             loaded, options, seconds, schedules=schedules, store=store, as_json=as_json, quiet=quiet

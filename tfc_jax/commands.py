@@ -31,9 +31,14 @@ from tfc_jax.console import (
     tell,
 )
 from tfc_jax.errors import together
+from tfc_jax.event_log import OnEvent
 from tfc_jax.execution import Executor, opened
+from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
+from tfc_jax.objects.launching import launch_at
+from tfc_jax.objects.place import place_of
+from tfc_jax.objects.reading import whole
 from tfc_jax.options import Options
 from tfc_jax.plan import Plan
 from tfc_jax.progress import Display
@@ -83,7 +88,8 @@ def _show_plan(
         return
     print_table(list(rows[0]), [row.values() for row in rows])
     echo(estimate.summary(planned, n_workers, found.n_chips))
-    echo(space.as_text(planned, folder))
+    if place_of(folder.root) is None:
+        echo(space.as_text(planned, folder))
     for line in memory.warnings(planned, memory.of_device(found)):
         echo(line)
     if any(pack.steps_done == 0 for pack in planned.unfinished):
@@ -122,7 +128,7 @@ def _train_each(
             if folder.schedules.exists() and not options.fresh and not quiet:
                 tell(choices.origin(folder, found.platform, options.choice), err=True)
             with Display(lasting_terminal(), quiet, verbose) as display:
-                counts = launch(sweep, folder, options, found, display, interrupt, executor)
+                counts = _launch(sweep, folder, options, executor, display, interrupt)
             code = max(code, _told(counts, folder))
             if _is_unfinished(counts):  # a full disk cannot say so in rows
                 code = SOME_FAILED
@@ -131,6 +137,21 @@ def _train_each(
             if interrupt.level and (_is_unfinished(counts) or folder != sweeps[-1][1]):
                 return INTERRUPTED
     return code
+
+
+def _launch(
+    sweep: Sweep,
+    folder: Folder,
+    options: Options,
+    executor: Executor,
+    on_event: OnEvent,
+    interrupt: Interrupt,
+) -> Counter[str]:
+    place = place_of(folder.root)
+    if place is None:
+        return launch(sweep, folder, options, executor.found, on_event, interrupt, executor)
+    say = partial(tell, err=True)
+    return launch_at(place, sweep, options, executor, on_event, interrupt, say)
 
 
 def _is_unfinished(counts: Counter[str]) -> bool:
@@ -177,8 +198,9 @@ def train_again(results: Path, options: Options, *, quiet: bool) -> None:
 
 def verify(results: Path, *, as_json: bool) -> None:
     """Prints what is wrong with the files of a results folder; ends with the exit code."""
-    folder = Folder(results)
-    report = fsck.check(folder)
+    with whole(results) as root:
+        folder = Folder(root)
+        report = fsck.check(folder)
     rows = [(str(one.path), one.what, one.remedy, one.is_damage) for one in report.findings]
     if as_json:
         names = ("path", "what", "remedy", "damage")

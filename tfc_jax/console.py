@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from tfc_jax import signals
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.escapes import visible, visible_lines
+from tfc_jax.objects.place import told
 from tfc_jax.process import drop_output
 from tfc_jax.signals import INTERRUPTED
 
@@ -36,12 +37,12 @@ _UsageError: Any = typer.BadParameter.__base__  # typer brings click, under a na
 
 def echo(text: str, *, err: bool = False) -> None:
     """Prints lines; their control characters become visible escapes."""
-    typer.echo(visible_lines(text), err=err)
+    typer.echo(visible_lines(told(text)), err=err)
 
 
 def echo_json(text: str) -> None:
     """Prints JSON that is ASCII, as `json.dumps` writes it; DEL is all that it does not escape."""
-    typer.echo(text.replace("\x7f", "\\u007f"))
+    typer.echo(told(text).replace("\x7f", "\\u007f"))
 
 
 def echo_records(pieces: Iterable[str]) -> None:
@@ -86,7 +87,7 @@ def tell_warnings() -> None:
 
 class _Visible(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return visible_lines(super().format(record))
+        return visible_lines(told(super().format(record)))
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:

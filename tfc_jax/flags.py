@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfc_jax.console import refuse
+from tfc_jax.errors import InputError
 from tfc_jax.flag_values import MOST, number, one_of, whole
+from tfc_jax.objects.place import is_url, place_at
 
 if TYPE_CHECKING:
     from tfc_jax.config import Sweep
@@ -53,11 +55,24 @@ def some_path(text: str) -> Path:
     return Path(text)
 
 
+def some_results(text: str) -> Path:
+    """Takes a path, or the URL of results in an object store, for which its local copies stand."""
+    try:
+        return place_at(text).seen if is_url(text) else some_path(text)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 SweepPath = Annotated[Path, typer.Argument(help="Sweep file (YAML).", metavar="SWEEP")]
 SweepPaths = Annotated[list[Path], typer.Argument(help="Sweep files (YAML).", metavar="SWEEP...")]
 ResultsPath = Annotated[
     Path,
-    typer.Argument(parser=some_path, callback=usable, help="Results folder.", metavar="RESULTS"),
+    typer.Argument(
+        parser=some_results,
+        callback=usable,
+        help="Results folder, or s3://bucket/prefix.",
+        metavar="RESULTS",
+    ),
 ]
 RUN_ID_HELP = (
     "12 hex digits, see `tfc ls`; or the first of them, as long as no two runs share them."
@@ -73,10 +88,10 @@ Limit = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        parser=some_path,
+        parser=some_results,
         callback=usable,
         metavar="PATH",
-        help="Results folder; default results/<name>.",
+        help="Results folder, or s3://bucket/prefix; default results/<name>.",
     ),
 ]
 Width = Annotated[
@@ -217,12 +232,14 @@ def _pairs(flag: str, given: list[str]) -> dict[str, str]:
 def with_folders(sweeps: "list[Sweep]", out: Path | None) -> "list[tuple[Sweep, Folder]]":
     """Returns every sweep with its results folder."""
     from tfc_jax.layout import Folder
+    from tfc_jax.objects.reading import bring_documents
 
     if out is not None and len(sweeps) > 1:
         refuse("--out: one folder came for several sweeps. Run them one by one, or leave it out.")
     folders = [Folder(out or Path("results") / sweep.name) for sweep in sweeps]
     for folder in folders:
         _check_place(folder.root)
+        bring_documents(folder.root)
     return list(zip(sweeps, folders, strict=True))
 
 

@@ -22,6 +22,9 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock, check_free, sole_writer
+from tfc_jax.objects import mirror
+from tfc_jax.objects.bucket import Bucket
+from tfc_jax.objects.place import place_at
 from tfc_jax.options import Options
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
@@ -89,7 +92,8 @@ def launch(
     """
     executor = executor or Here(options, found)
     planned, seen = _early_plan(sweep, folder, options, found)
-    space.check_fits(planned, folder, fresh=options.fresh)
+    if not options.url:  # else only the groups at work are on this disk
+        space.check_fits(planned, folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
         channel.dismiss(folder)
         if options.fresh:
@@ -105,6 +109,7 @@ def launch(
             log.write(launched)
             _execute(planned, folder, options, executor, lock, log.before(on_event), interrupt)
             lock.check()
+            _bring_rows(folder, options)
             folder_tables.gather_runs(folder)
             following = _next_round(planned, folder, options, found)
             if following is None or interrupt.level:
@@ -120,7 +125,8 @@ def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) ->
     plan.name_packs(planned)
     unfinished = {pack.id for pack in planned.unfinished}
     settled = {pack.id for pack in planned.packs if not pack.failed} - unfinished
-    refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
+    if not options.url:  # else data files are not here; each pack's writer looks for its own
+        refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
     folder_tables.clear_traces(folder, settled)
     folder_tables.create(folder, planned.sweep.record)
     _store_choice(folder, found.platform, options)
@@ -177,6 +183,12 @@ def _seen(folder: Folder) -> list[tuple[str, Mark]]:
     return [*seen, *RunsTable(folder).marks().items()]
 
 
+def _bring_rows(folder: Folder, options: Options) -> None:
+    """Workers on other machines have put their rows into the object store alone."""
+    if options.url:
+        mirror.bring(Bucket(place_at(options.url)), folder.root, mirror.rows())
+
+
 def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:
     """Plans what the outcomes of a round ask for; None where they ask for nothing more."""
     if not planned.sweep.refine:
@@ -221,7 +233,7 @@ def _execute(
     out, sweep = str(folder.root), planned.sweep
     work = prices(lambda pack: pack.flops(sweep.record, sweep.steps), planned.unfinished)
     ranked = sorted(zip(work, planned.unfinished, strict=True), key=lambda pair: -pair[0])
-    tasks = [Task.of(pack, sweep, out, options.commit_seconds) for _, pack in ranked]
+    tasks = [Task.of(pack, sweep, out, options.commit_seconds, options.url) for _, pack in ranked]
     if not tasks or interrupt.level:
         return
 

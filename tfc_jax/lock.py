@@ -111,10 +111,20 @@ def owner_is_gone(folder: Folder) -> bool:
     return bool(record) and not _is_alive(record.split())
 
 
+def own_record() -> str:
+    """Returns who this process is, for others to read."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"process {os.getpid()} on {os.uname().nodename} since {now}"
+
+
+def may_live(record: str) -> bool:
+    """Whether the process of a record may be alive; one of another machine always may."""
+    return _is_alive(record.split())
+
+
 def _signed(descriptor: int, folder: Folder) -> str:
     """Writes who holds the lock: in one piece over the old record, so that there is always one."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    record = f"process {os.getpid()} on {os.uname().nodename} since {now}"
+    record = own_record()
     try:
         os.pwrite(descriptor, record.encode().ljust(RECORD_BYTES), 0)
     except OSError as error:

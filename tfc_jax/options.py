@@ -36,6 +36,7 @@ class Options:
       address: of a Ray cluster; None means RAY_ADDRESS, else one that is started here.
       connect_seconds: how long a Ray cluster may take to answer.
       slurm: what sbatch is asked for.
+      url: of results in an object store, of which the folder is a copy; "" of results in a folder.
       given: what the user gave to select runs: `set`, `filter`, `limit`; stored in the manifest.
     """
 
@@ -54,6 +55,7 @@ class Options:
     connect_seconds: float = CONNECT_SECONDS
     slurm: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Any] | None = None
+    url: str = ""
 
     @property
     def choice(self) -> Choice:

@@ -17,6 +17,8 @@ from tfc_jax.contents import check_contents
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
+from tfc_jax.objects.place import is_url, place_at
+from tfc_jax.objects.reading import bring_documents, bring_tables, bring_weights
 from tfc_jax.rows import Rows
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.schema import KEY_COLUMNS
@@ -29,12 +31,17 @@ ROW_KEYS = tuple(dict.fromkeys(c.name for keys in KEY_COLUMNS.values() for c in 
 
 
 def open_results(path: str | Path) -> "Results":
-    """Opens `results/<name>` for reading, also while a sweep is writing to it.
+    """Opens `results/<name>` or `s3://bucket/prefix` for reading, also while a sweep writes to it.
+
+    Of results in an object store, what is asked for is copied to this machine first.
 
     Raises:
       InputError: there are no results at `path`, or a link or a pipe is among them.
     """
+    if is_url(path):
+        path = place_at(str(path)).seen
     folder = Folder(Path(path))
+    bring_documents(folder.root)
     check_contents(folder.root)
     if not folder.runs.is_dir():
         raise InputError(
@@ -139,6 +146,7 @@ class Results:
         """
         run = self.run(run_id)
         path = self._folder.weights_of(run["pack"])
+        bring_weights(self.path, run["pack"])
         if run["status"] not in ("done", "diverged") or not path.exists():
             raise InputError(
                 f"{run_id}: its status is {run['status']}, and final weights are stored when a "
@@ -241,6 +249,7 @@ class Results:
     def _parts(self, table: str, wanted_R: Mask) -> list[Path]:
         """Data files of the packs that hold these runs; the empty part if there are none."""
         packs = set(self.runs["pack"][wanted_R])
+        bring_tables(self.path, [table], packs)
         files = sorted(self._folder.table(table).glob("*.parquet"))
         return [f for f in files if f.name.split("-")[0] in packs] or files[:1]
 

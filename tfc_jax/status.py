@@ -11,6 +11,7 @@ import numpy as np
 from tfc_jax.escapes import visible
 from tfc_jax.glance import Asked, Glance, Launch
 from tfc_jax.layout import Folder
+from tfc_jax.objects.reading import bring_documents
 from tfc_jax.pack_texts import pack_texts
 from tfc_jax.stored_runs import STATUSES, StoredRuns
 from tfc_jax.trends import Curve, Trends
@@ -154,6 +155,7 @@ class Reader:
         Raises:
           InputError: there are no results.
         """
+        bring_documents(self._glance.folder.root)
         asked = self._glance.asked()
         rows = StoredRuns.of(self._glance.runs(), asked)
         launch = self._glance.launch()

@@ -11,7 +11,6 @@ so that a writer that was replaced changes nothing.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,10 +38,9 @@ from tfc_jax.parts import (
 from tfc_jax.record import Record
 from tfc_jax.runs_table import content, rows_schema
 from tfc_jax.schema import result_columns
-from tfc_jax.stage import Fenced, Stage
+from tfc_jax.stage import Stage
 from tfc_jax.successor import succeeding
 from tfc_jax.tables import group_tables, write_parquet
-from tfc_jax.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -307,25 +305,6 @@ class PackStore:
                 self._checkpoints = found[number:][::-1]
                 return checkpoint
         return None
-
-
-def mark_failed(task: Task) -> None:
-    """Stores that a pack could not be trained; what it committed stays, `tfc retry` goes on.
-
-    A pack that another process has taken over is left to it.
-    """
-    folder = Folder(Path(task.out))
-    facts = {"schedule": task.schedule, "pack_width": task.width, "program": task.program}
-    known = facts | stored_facts(folder, task.pack)
-    store = PackStore(folder, task.pack, task.runs, task.record, known)
-    with suppress(Fenced):
-        try:
-            checkpoint = store.recover()
-        except DamagedPart:  # what is staged stays as it is, to be looked at
-            store.write_failed(store.newest_good_checkpoint())
-        else:
-            store.write_failed(checkpoint)
-            store.release()
 
 
 def stored_facts(folder: Folder, pack: str) -> dict[str, Any]:

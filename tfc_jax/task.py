@@ -20,6 +20,8 @@ class Task:
 
     Attributes:
       dataset_sha256: of the arrays that were planned with; a worker refuses others. "" is any.
+      url: of results in an object store, of which `out` is a copy on the launcher's machine; "" of
+        results in a folder.
     """
 
     out: str
@@ -32,10 +34,16 @@ class Task:
     steps: int
     commit_seconds: float = COMMIT_SECONDS
     dataset_sha256: str = ""
+    url: str = ""
 
     @classmethod
     def of(
-        cls, pack: Pack, sweep: Sweep, out: str, commit_seconds: float = COMMIT_SECONDS
+        cls,
+        pack: Pack,
+        sweep: Sweep,
+        out: str,
+        commit_seconds: float = COMMIT_SECONDS,
+        url: str = "",
     ) -> "Task":
         """The task that finishes a planned pack."""
         return cls(
@@ -52,6 +60,7 @@ class Task:
             steps=sweep.steps,
             commit_seconds=commit_seconds,
             dataset_sha256=pack.program.dataset.sha256,
+            url=url,
         )
 
     def to_json(self) -> str:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,16 +29,16 @@ from tfc_jax.committer import Committer, Report
 from tfc_jax.engine import PackEngine
 from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
-from tfc_jax.layout import Folder
 from tfc_jax.lock import LockLost
 from tfc_jax.out_of_memory import OutOfMemory, halved, is_out_of_memory
 from tfc_jax.pack import ProgramPlan
+from tfc_jax.pack_stores import folder_of, mark_failed, open_store
 from tfc_jax.parts import DamagedPart
 from tfc_jax.program import Program
 from tfc_jax.record import Record
 from tfc_jax.sampling import Data
 from tfc_jax.stage import Fenced
-from tfc_jax.store import Contradiction, PackStore, mark_failed, stored_facts
+from tfc_jax.store import Contradiction, stored_facts
 from tfc_jax.task import PREPARE, Task
 from tfc_jax.timetable import Schedule
 from tfc_jax.train import Trainer
@@ -83,9 +82,9 @@ def _train(
     report({"event": "compiling", "pack": task.pack})
     engine.compile()
     report({"event": "compiled", "pack": task.pack})
-    folder = Folder(Path(task.out))
+    folder = folder_of(task)
     facts |= _trained_by(facts, stored_facts(folder, task.pack))
-    store = PackStore(folder, task.pack, task.runs, task.record, facts)
+    store = open_store(task, folder, facts)
     checkpoint = store.recover()
     step, wall_s = (checkpoint.step, checkpoint.wall_s) if checkpoint else (0, 0.0)
     report(_beginning(task, step, is_narrower))
@@ -319,7 +318,8 @@ def serve(
         try:
             mark_failed(task)
         except Exception as second:  # a full disk, say: the first error must still be told
-            event["error"] += f" Nor could this be stored ({second})."
+            why = "" if str(second) in event["error"] else f" ({second})"  # one store, one fault
+            event["error"] += f" Nor could this be stored{why}."
         report(event)
     else:
         report({"event": "finished" if finished else "stopped", "pack": task.pack})

@@ -23,8 +23,8 @@ from tfc_jax.errors import InputError
 from tfc_jax.executors.waiting import Waiting
 from tfc_jax.lock import Lock
 from tfc_jax.pack import SLICES
+from tfc_jax.pack_stores import mark_failed
 from tfc_jax.signals import kept_from_children
-from tfc_jax.store import mark_failed
 from tfc_jax.task import PREPARE, Task
 
 OnEvent = Callable[[dict[str, Any]], None]

@@ -1,0 +1,103 @@
+"""What is wrong with an object store is told in one line, before anything is trained."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.objects.store import Local, fresh_place, running
+from tests.sweeps import write_sweep
+from tfc_jax.cli import app
+from tfc_jax.errors import InputError
+from tfc_jax.objects.bucket import Bucket, patience
+from tfc_jax.objects.place import Place, place_at
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Local]:
+    """A server that may be killed."""
+    with running(tmp_path / "own") as server:
+        yield server
+
+
+@pytest.fixture
+def its_place(own: Local, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
+    monkeypatch.setenv("TFC_STORE_SECONDS", "0.3")
+    return fresh_place(monkeypatch, own, tmp_path / "cache", "x")
+
+
+def refusal(url: str, folder: Path) -> str:
+    """What `tfc run` says, on one line, before it trains."""
+    answer = CliRunner().invoke(
+        app, ["run", str(write_sweep(folder)), "--out", url, "--workers", "0", "--pack-width", "3"]
+    )
+    assert answer.exit_code == 2, answer.output
+    assert "Traceback" not in answer.output
+    assert answer.stderr.count("\n") == 1
+    assert not list(folder.glob("cache/**/runs/*-*"))
+    return answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (("ignore",), "does not keep to creating an object only if there is none"),
+        (("forbid",), "permission denied. The credentials need to list, read, write and delete"),
+        (("hang:1",), "the object store cannot be used"),
+    ],
+)
+def test_a_store_that_cannot_be_used(
+    own: Local, its_place: Place, tmp_path: Path, faults: tuple[str, ...], told: str
+) -> None:
+    own.kill()
+    own.start(*faults)
+    assert told in refusal(its_place.url, tmp_path)
+    left = [key for key in own.objects(its_place) if not key.startswith(".probe")]
+    assert not left
+
+
+def test_a_store_that_replaces_whatever_is_there(
+    its_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def overwrite(self: Bucket, key: str, content: bytes, version: object) -> object:
+        self.put(key, content)
+        return version
+
+    monkeypatch.setattr(Bucket, "replace", overwrite)
+    told = refusal(its_place.url, tmp_path)
+    assert "does not keep to replacing an object only if it is the version that was read" in told
+
+
+def test_an_address_where_nobody_answers(own: Local, its_place: Place, tmp_path: Path) -> None:
+    own.kill()
+    told = refusal(its_place.url, tmp_path)
+    assert told.startswith(f"{its_place.url}: the object store cannot be used")
+    assert "TFC_STORE_SECONDS (0.3)" in told
+    own.start()
+
+
+def test_a_bucket_that_is_not_there(its_place: Place, tmp_path: Path) -> None:
+    assert "there is no bucket absent" in refusal("s3://absent/x", tmp_path)
+
+
+def test_no_credentials(its_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # Where a cloud tells its machines their credentials; here nobody does.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    assert "no valid credentials" in refusal(its_place.url, tmp_path)
+
+
+def test_without_the_package_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(InputError, match=r"pip install 'tfc_jax\[objects\]'"):
+        Bucket(place_at("s3://bucket/x"))
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan", "1e9"])
+def test_a_patience_of_nonsense(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFC_STORE_SECONDS", text)
+    with pytest.raises(InputError, match="TFC_STORE_SECONDS"):
+        patience()

@@ -1,0 +1,120 @@
+"""Only one launch writes in a place at a time.
+
+The owner replaces the lease's object again and again. A launch that finds the object unchanged for
+EXPIRY_SECONDS, by its own clock, takes it over; nobody's wall clock is asked. Packs have fences of
+their own (writer.py): the lease keeps two launches from training the same packs, and from writing
+the manifest and the log in turn.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tfc_jax.errors import InputError
+from tfc_jax.lock import UNKNOWN, LockLost, may_live, own_record
+from tfc_jax.objects.bucket import Bucket, Found, Version
+
+KEY = ".lease"
+RENEWED_SECONDS, EXPIRY_SECONDS = 10.0, 60.0
+POLL_SECONDS = 1.0
+LONGEST_RECORD, LONGEST_LEASE = 200, 2000
+
+
+@dataclass
+class Lease:
+    """A lease that is held.
+
+    Attributes:
+      record: who holds it, for others to read.
+    """
+
+    bucket: Bucket
+    record: str
+    token: str
+    version: Version
+    beats: int = 0
+
+    def renew(self) -> None:
+        """Says that its owner lives.
+
+        Raises:
+          LockLost: another launch has taken it over.
+        """
+        self._write("held")
+
+    def release(self) -> None:
+        """Lets the next launch have it at once."""
+        self._write("free")
+
+    def _write(self, state: str) -> None:
+        self.beats += 1
+        content = _content(state, self.record, self.token, self.beats)
+        version = self.bucket.replace(KEY, content, self.version)
+        if version is None:
+            raise LockLost(
+                f"{self.bucket.place.url}: this launch ({self.record}) holds the lease no longer: "
+                f"another one has taken it over. It stops and writes nothing more; `tfc run` goes "
+                f"on from the last commit."
+            )
+        self.version = version
+
+
+def take(bucket: Bucket, say: Callable[[str], None]) -> Lease:
+    """Takes the lease of a place.
+
+    Args:
+      say: called with a line if it has to be waited for.
+    Raises:
+      InputError: another launch holds it, and lives.
+    """
+    record, token = own_record(), secrets.token_hex(8)
+    content = _content("held", record, token, 0)
+    version = bucket.create(KEY, content)
+    if version is None:
+        former = bucket.get(KEY)
+        if former is not None:
+            version = bucket.replace(KEY, content, _until_left(bucket, former, say))
+    if version is None:
+        raise _held(bucket, "one that began at the same moment")
+    return Lease(bucket, record, token, version)
+
+
+def _until_left(bucket: Bucket, former: Found, say: Callable[[str], None]) -> Version:
+    """Waits until it is sure that the owner is gone; returns the version that it left."""
+    state, record = _read(former.content)
+    if state == "free" or not may_live(record):
+        return former.version
+    say(
+        f"{bucket.place.url}: a launch ({record}) holds the lease. Waiting up to "
+        f"{EXPIRY_SECONDS:g} s to see whether it lives."
+    )
+    began = time.monotonic()
+    while time.monotonic() - began < EXPIRY_SECONDS:
+        time.sleep(POLL_SECONDS)
+        now = bucket.get(KEY)
+        if now is None or now.version != former.version:
+            raise _held(bucket, record)
+    return former.version
+
+
+def _held(bucket: Bucket, record: str) -> InputError:
+    return InputError(
+        f"{bucket.place.url}: another `tfc run` is writing here ({record}). Wait for it, stop it, "
+        f"or write elsewhere with --out."
+    )
+
+
+def _content(state: str, record: str, token: str, beats: int) -> bytes:
+    told = {"state": state, "owner": record, "token": token, "beats": beats}
+    return json.dumps(told).encode()
+
+
+def _read(content: bytes) -> tuple[str, str]:
+    """State and owner; what is not ours to read may be anyone's, who may live."""
+    try:
+        told = json.loads(content[:LONGEST_LEASE])
+        return str(told["state"]), str(told["owner"])[:LONGEST_RECORD]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "held", UNKNOWN

@@ -1,0 +1,94 @@
+"""Which results in an object store are meant, and where this machine keeps its copies of them."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfc_jax.errors import InputError, quoted
+
+SCHEMES = ("s3", "gs", "az")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Letters that no store, shell or file system takes for anything else; no segment begins with a dot.
+_URL = re.compile(
+    rf"(?:{'|'.join(SCHEMES)})://[a-z0-9][a-z0-9._-]{{1,62}}(?:/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)+"
+)
+_LONGEST = 512
+
+
+@dataclass(frozen=True)
+class Place:
+    """Results in an object store, as `s3://bucket/prefix` names them."""
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL, as a results folder has the name of its sweep."""
+        return self.url.rsplit("/", 1)[1]
+
+    @property
+    def cache(self) -> Path:
+        """The folder of this machine that has its copies; may be deleted while no command runs."""
+        home = Path(os.environ.get("TFC_CACHE") or Path.home() / ".cache" / "tfc_jax")
+        return home / "objects" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    @property
+    def seen(self) -> Path:
+        """What commands read: copies of objects, nothing else."""
+        return self.cache / "seen" / self.name
+
+    @property
+    def work(self) -> Path:
+        """Where launches and workers write before the object store has it."""
+        return self.cache / "work" / self.name
+
+
+_FOLDERS: dict[Path, Place] = {}  # that stand for a place in this process
+
+
+def is_url(text: object) -> bool:
+    """Whether a text names something by a URL and is no path of this machine."""
+    return isinstance(text, str) and bool(_SCHEME.match(text))
+
+
+def place_at(url: str) -> Place:
+    """Returns the results that a URL names.
+
+    Raises:
+      InputError: it is not one of an object store, or has more than a bucket and a prefix in it.
+    """
+    if not _URL.fullmatch(url.removesuffix("/")) or len(url) > _LONGEST:
+        raise InputError(
+            f"{_without_secrets(url)}: no results can be there. Allowed: s3://BUCKET/PREFIX, also "
+            f"gs:// and az://, of letters, digits and . _ - = +; keys and options come from the "
+            f"environment alone."
+        )
+    place = Place(url.removesuffix("/"))
+    for folder in (place.seen, place.work):
+        stand_for(folder, place)
+    return place
+
+
+def stand_for(folder: Path, place: Place) -> None:
+    """Makes a folder known as one that holds copies of a place."""
+    _FOLDERS[folder] = place
+
+
+def place_of(folder: Path) -> Place | None:
+    """Returns the place of which a folder holds copies; None for a results folder."""
+    return _FOLDERS.get(folder)
+
+
+def told(text: str) -> str:
+    """Returns a text for the user with the URL of a place instead of the folder of its copies."""
+    for folder, place in _FOLDERS.items():
+        text = text.replace(str(folder), place.url)
+    return text
+
+
+def _without_secrets(url: str) -> str:
+    """What comes before an @, or after a ? or a #, may be a key."""
+    scheme, _, rest = url.partition("://")
+    return quoted(f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}")
