@@ -30,6 +30,7 @@ from tfc_jax.engine import PackEngine
 from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.lock import LockLost
+from tfc_jax.objects.bucket import StoreError
 from tfc_jax.out_of_memory import OutOfMemory, halved, is_out_of_memory
 from tfc_jax.pack import ProgramPlan
 from tfc_jax.pack_stores import folder_of, mark_failed, open_store
@@ -318,7 +319,7 @@ def serve(
         try:
             mark_failed(task)
         except Exception as second:  # a full disk, say: the first error must still be told
-            why = "" if str(second) in event["error"] else f" ({second})"  # one store, one fault
+            why = "" if isinstance(second, StoreError) else f" ({second})"  # it was told already
             event["error"] += f" Nor could this be stored{why}."
         report(event)
     else:

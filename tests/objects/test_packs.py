@@ -141,6 +141,28 @@ def test_what_the_head_names_is_published_by_whoever_recovers(
     assert rows["steps_done"].to_pylist() == [STEPS] * 3
 
 
+def test_a_writer_that_is_replaced_after_its_commit_copies_nothing_more(
+    local: Local,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: dict[str, str],
+) -> None:
+    former, copy, replaced = begin(place, 10), Bucket.copy, list[int]()
+
+    def late(self: Bucket, source: str, target: str) -> bool:
+        if not replaced:
+            replaced.append(1)
+            train_fake_at(place)
+        return copy(self, source, target)
+
+    monkeypatch.setattr(Bucket, "copy", late)
+    former.add(make_chunk(10, 20))
+    with pytest.raises(Fenced, match="another process has taken it over"):
+        former.commit(make_state(20), 1.0, "running")
+    assert stored(local, place, tmp_path) == reference
+
+
 def test_an_answer_that_was_lost_does_not_make_a_writer_its_own_rival(place: Place) -> None:
     bucket = Bucket(place)
     version = bucket.create("x", b"mine")

@@ -73,7 +73,8 @@ def test_a_store_that_replaces_whatever_is_there(
 def test_an_address_where_nobody_answers(own: Local, its_place: Place, tmp_path: Path) -> None:
     own.kill()
     told = refusal(its_place.url, tmp_path)
-    assert told.startswith(f"{its_place.url}: the object store cannot be used")
+    where = f"http://127.0.0.1:{own.port}: HTTP error: error sending request"
+    assert told.startswith(f"{its_place.url}: the object store cannot be used ({where})")
     assert "TFC_STORE_SECONDS (0.3)" in told
     own.start()
 

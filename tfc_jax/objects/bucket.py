@@ -5,6 +5,7 @@ was cut off has been served is asked, never guessed.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,7 +230,7 @@ class Bucket:
                 f"{url}: permission denied. The credentials need to list, read, write and delete "
                 f"objects there; `tfc status` and others only list and read."
             )
-        what = " ".join(said.split("\n")[0].split())[:200]
+        what = _brief(said)
         if INVALID in said:
             return StoreError(
                 f"{url}: an object there has a name that is no path ({what}). Delete it, or give "
@@ -291,6 +292,14 @@ def _is_final(error: Exception, errors: Any) -> bool:
         or "builder error" in said
         or "retries" in said
     )
+
+
+def _brief(said: str) -> str:
+    """Returns the address and the reason of what the library tells at length."""
+    line = " ".join(said.split("\n")[0].split())
+    asked = re.search(r"Error performing \w+ (\w+://[^/\s?]+)", line)
+    where = f"{asked[1]}: " if asked else ""
+    return f"{where}{line.rpartition(' - ')[2][:200]}"
 
 
 def _lacks_credentials(said: str) -> bool:
