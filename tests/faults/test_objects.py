@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -434,7 +435,7 @@ def test_sigkill_of_launches_on_an_object_store(
     assert not tally.bad
 
 
-def _launched(path: Path, place: Place, out: Path, *flags: object) -> BaseProcess:
+def _launched(path: str | Path, place: Place, out: Path, *flags: object) -> ForkServerProcess:
     arguments = ["run", path, "--out", place.url, "--pack-width", 3, "--commit-seconds", 0]
     workers = () if "--workers" in flags else ("--workers", 0)
     before = partial(_quick, _environment())

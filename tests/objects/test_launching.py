@@ -18,6 +18,7 @@ from tfc_jax.cli import app
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.execution import Here
+from tfc_jax.executors import inline
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
 from tfc_jax.objects.launching import launch_at
@@ -91,6 +92,40 @@ def test_another_machine_finishes_what_is_missing(
     assert train_at(place, sweep) == {"done": 6}  # the first one learns what the other did
     assert content(local.as_folder(place, tmp_path / "copied")) == content(folder)
     assert not list(other.glob("steps/*-*.parquet"))
+
+
+def test_workers_may_be_on_machines_that_share_nothing_with_the_launcher(
+    local: Local,
+    place: Place,
+    sweep: Sweep,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    execute = inline.execute
+
+    def elsewhere(*arguments: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TFC_CACHE", str(tmp_path / "another machine"))
+            execute(*arguments)
+
+    monkeypatch.setattr(inline, "execute", elsewhere)
+    assert train_at(place, sweep) == {"done": 6}
+    assert content(local.as_folder(place, tmp_path / "copied")) == content(folder)
+
+
+def test_a_sweep_that_refines_trains_all_its_rounds(
+    local: Local, place: Place, tmp_path: Path
+) -> None:
+    refine = {"axes": ["learning_rate"], "boundary": "final_loss < 2.2", "halvings": 1}
+    grid = {"learning_rate": {"logspace": [0.01, 1.0, 3]}}
+    sweep = make_sweep(tmp_path, grid=grid, refine=refine)
+    train(sweep, tmp_path / "folder")
+    train_at(place, sweep)
+    assert content(local.as_folder(place, tmp_path / "copied")) == content(tmp_path / "folder")
+    cells = [open_results(where).table("cells") for where in (place.url, tmp_path / "folder")]
+    assert len(cells[0]) > 0
+    assert cells[0].equals(cells[1])
 
 
 def test_python_runs_and_reads_it(place: Place, sweep: Sweep, folder: Path) -> None:

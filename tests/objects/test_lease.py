@@ -98,7 +98,7 @@ def test_a_launch_stops_when_its_lease_is_lost(
             while found and bucket.replace(lease.KEY, b"another's", found.version) is None:
                 found = bucket.get(lease.KEY)
             keeper._thread.join(10)
-            keeper.watching(pytest.fail)({"event": "step"})
+            keeper.watching(lambda event: pytest.fail("it goes on"))({"event": "step"})
 
     with pytest.raises(LockLost):
         launch()

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tfc_jax import files
 from tfc_jax.errors import InputError
 from tfc_jax.objects.place import Place
 
@@ -80,10 +79,15 @@ class Bucket:
             return None
 
     def download(self, key: str, target: Path) -> bool:
-        """Writes an object to a file, which is whole or not there; False if there is no object."""
+        """Writes an object to a file, which is whole or not there; False if there is no object.
+
+        The file is a copy, so nobody waits until it is durable.
+        """
         found = self.get(key)
         if found is not None:
-            files.write_whole(target, found.content)
+            beside = target.with_name(f".{target.name}.{os.getpid()}")
+            beside.write_bytes(found.content)
+            beside.replace(target)
         return found is not None
 
     def put(self, key: str, content: bytes | Path) -> None:

@@ -72,10 +72,9 @@ def take(bucket: Bucket, say: Callable[[str], None]) -> Lease:
     record, token = own_record(), secrets.token_hex(8)
     content = _content("held", record, token, 0)
     version = bucket.create(KEY, content)
-    if version is None:
-        former = bucket.get(KEY)
-        if former is not None:
-            version = bucket.replace(KEY, content, _until_left(bucket, former, say))
+    former = bucket.get(KEY) if version is None else None
+    if former is not None:
+        version = bucket.replace(KEY, content, _until_left(bucket, former, say))
     if version is None:
         raise _held(bucket, "one that began at the same moment")
     return Lease(bucket, record, token, version)
