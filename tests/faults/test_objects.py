@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults import launches
 from tests.faults.tally import Tally, Tries
-from tests.objects.packs import STEPS, before_requests, fake_store, train_fake_at
+from tests.objects.packs import STEPS, before_requests, fake_store, train_elsewhere, train_fake_at
 from tests.objects.store import Local, fresh_place, running
 from tests.sweeps import PACK, RUNS, content, fake_plugins, read_rows, train, train_fake_pack
 from tfc_jax.config import Sweep
@@ -109,9 +109,10 @@ def test_sigkill_before_each_request_to_an_object_store(
     places: Callable[[object], Place],
     tmp_path: Path,
     tally: Tally,
+    tries: Tries,
     reference: dict[str, str],
 ) -> None:
-    for at in count(1):
+    for at in count(1, tries(2, 1)):
         place = places(at)
         if ended(started(place, at, signal.SIGKILL)) == 0:
             break  # it has no request of that number
@@ -119,7 +120,7 @@ def test_sigkill_before_each_request_to_an_object_store(
         train_fake_at(place)
         note(tally, server, place, tmp_path, reference)
     assert not tally.bad
-    assert tally.tried > 30
+    assert tally.tried > 15
 
 
 def test_sigkill_of_writers_of_an_object_store_also_during_recovery(
@@ -132,7 +133,7 @@ def test_sigkill_of_writers_of_an_object_store_also_during_recovery(
 ) -> None:
     """Each place is worked on by one writer after the other, until one of them lives."""
     draws = random.Random(0)
-    for number in range(tries(4, 60)):
+    for number in range(tries(3, 60)):
         place, at = places(number), draws.randint(5, 20)
         while ended(started(place, at, signal.SIGKILL, commit_every=10)) != 0:
             tally.tried += 1
@@ -151,12 +152,12 @@ def test_replaced_before_each_request_to_an_object_store(
     reference: dict[str, str],
 ) -> None:
     """Another machine does all of the work between two requests of a writer."""
-    for at in count(1, tries(2, 1)):
+    for at in count(1, tries(3, 1)):
         place, codes = places(at), list[str]()
 
         def replace(call: int, at: int = at, place: Place = place) -> None:
             if call == at:
-                _elsewhere(place, tmp_path)
+                train_elsewhere(place, tmp_path)
 
         with pytest.MonkeyPatch.context() as patch:
             calls = before_requests(patch, replace)
@@ -169,7 +170,7 @@ def test_replaced_before_each_request_to_an_object_store(
         train_fake_at(place)  # nothing that it left is in the way
         note(tally, server, place, tmp_path, reference)
     assert not tally.bad
-    assert tally.tried > 15
+    assert tally.tried > 10
 
 
 def test_replaced_before_each_request_of_a_recovery(
@@ -186,7 +187,7 @@ def test_replaced_before_each_request_of_a_recovery(
 
         def replace(call: int, at: int = at, place: Place = place) -> None:
             if call == at:
-                _elsewhere(place, tmp_path)
+                train_elsewhere(place, tmp_path)
 
         with pytest.MonkeyPatch.context() as patch:
             calls = before_requests(patch, replace)
@@ -218,14 +219,6 @@ def _killed(place: Place, at: int) -> None:
         train_fake_at(place)
 
 
-def _elsewhere(place: Place, tmp_path: Path) -> None:
-    """Trains the pack as another machine would."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bucket, "_request", lambda self, send: send())
-        patch.setenv("TFC_CACHE", str(tmp_path / "elsewhere"))
-        train_fake_at(place, commit_every=10)
-
-
 def _outcome(place: Place) -> str:
     try:
         train_fake_at(place)
@@ -248,7 +241,7 @@ def test_writers_of_an_object_store_suspended_replaced_and_woken_up(
         process = started(place, draws.randint(3, 34), signal.SIGSTOP)
         assert process.pid is not None
         _until_stopped(process.pid)
-        _elsewhere(place, tmp_path)
+        train_elsewhere(place, tmp_path)
         os.kill(process.pid, signal.SIGCONT)
         tally.tried += 1
         tally.wrong += ended(process) not in (0, REPLACED)
@@ -272,7 +265,7 @@ def test_an_object_store_that_dies_at_each_request(
     fault: str,
 ) -> None:
     """Before it has done what it was asked for, and after that; then it is started again."""
-    for at in count(1, tries(4, 1)):
+    for at in count(1, tries(7, 1)):
         server.kill()
         server.start(f"{fault}:{at}")
         place, failed = places(f"{fault}{at}"), False
@@ -289,7 +282,7 @@ def test_an_object_store_that_dies_at_each_request(
         train_fake_at(place)
         note(tally, server, place, tmp_path, reference)
     assert not tally.bad
-    assert tally.tried > 8
+    assert tally.tried > 4
 
 
 def test_an_object_store_that_is_back_within_the_patience(
@@ -359,7 +352,7 @@ def test_two_launches_at_once_on_an_object_store(
     whole = tmp_path / "whole"
     train(sweep, whole)
     monkeypatch.setenv("TFC_STORE_SECONDS", "20")
-    for number in range(tries(2, 20)):
+    for number in range(tries(1, 20)):
         place = places(f"two{number}")
         pair = [_launched(sweep.path, place, tmp_path / f"{number}-{i}") for i in range(2)]
         codes = sorted(launches.ended(process) for process in pair)
@@ -383,7 +376,7 @@ def test_an_object_store_that_dies_during_a_launch(
     """The user reads one line of it, and the next `tfc run` completes what is missing."""
     whole, draws, failed = tmp_path / "whole", random.Random(3), 0
     train(sweep, whole)
-    for number in range(tries(3, 40)):
+    for number in range(tries(1, 40)):
         place, out = places(f"launch{number}"), tmp_path / str(number)
         server.kill()
         server.start(f"{draws.choice(['die', 'died'])}:{draws.randint(25, 300)}")
@@ -397,7 +390,7 @@ def test_an_object_store_that_dies_during_a_launch(
         copied = server.as_folder(place, tmp_path / "copied")
         launches.judge(tally, copied, whole, text=launches.printed(out))
     assert not tally.bad
-    assert failed
+    assert failed > tally.tried / 2 or tally.tried == 1
 
 
 @pytest.mark.slow

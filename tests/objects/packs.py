@@ -1,6 +1,7 @@
 """What a launch does with one pack without a network, in an object store."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,14 @@ def train_fake_at(place: Place, commit_every: int = 20) -> None:
         if stop in (end, STEPS) or (end is None and stop % commit_every == 0):
             store.commit(make_state(stop), 1.0, "done" if stop == STEPS else "running")
     store.release()
+
+
+def train_elsewhere(place: Place, folder: Path) -> None:
+    """Trains the pack as another machine would, whose requests nobody watches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bucket, "_request", lambda self, send: send())
+        patch.setenv("TFC_CACHE", str(folder / "elsewhere"))
+        train_fake_at(place, commit_every=10)
 
 
 def before_requests(patch: pytest.MonkeyPatch, before: Callable[[int], None]) -> list[int]:

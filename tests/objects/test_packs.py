@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.objects.packs import STEPS, before_requests, fake_store, fake_task, train_fake_at
+from tests.objects.packs import (
+    STEPS,
+    before_requests,
+    fake_store,
+    fake_task,
+    train_elsewhere,
+    train_fake_at,
+)
 from tests.objects.store import Local
 from tests.sweeps import (
     CHUNK,
@@ -107,7 +114,7 @@ def test_of_two_writers_the_former_is_told_and_writes_nothing_more(
     local: Local, place: Place, tmp_path: Path, reference: dict[str, str]
 ) -> None:
     former = begin(place, 10)
-    train_fake_at(place)
+    train_elsewhere(place, tmp_path)
     former.add(make_chunk(10, 20))
     with pytest.raises(Fenced, match="another process has taken it over"):
         former.commit(make_state(20), 1.0, "running")
@@ -153,7 +160,7 @@ def test_a_writer_that_is_replaced_after_its_commit_copies_nothing_more(
     def late(self: Bucket, source: str, target: str) -> bool:
         if not replaced:
             replaced.append(1)
-            train_fake_at(place)
+            train_elsewhere(place, tmp_path)
         return copy(self, source, target)
 
     monkeypatch.setattr(Bucket, "copy", late)

@@ -86,7 +86,7 @@ class Writer:
           Fenced: it is not.
         """
         if keys:
-            self._change({"pending": {}})  # all of it is in its place, some of it among these
+            self._change({})
             self._bucket.delete(keys)
 
     def set_aside(self, damaged: Iterable[str]) -> None:
