@@ -11,7 +11,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch
 from tfc_jax.layout import Folder
 from tfc_jax.objects.launching import launch_at
-from tfc_jax.objects.place import is_url, place_at
+from tfc_jax.objects.place import place_named
 from tfc_jax.options import Options
 from tfc_jax.results import Results, open_results
 from tfc_jax.timetable import Schedule
@@ -49,7 +49,7 @@ def run(
     """
     if not isinstance(sweep, Sweep):
         sweep = load_sweep(sweep)
-    place = place_at(str(out)) if is_url(out) else None
+    place = place_named(out) if out is not None else None
     options = Options(
         workers=workers,
         pack_width=pack_width,

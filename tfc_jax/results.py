@@ -17,7 +17,7 @@ from tfc_jax.contents import check_contents
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import KEYS
 from tfc_jax.layout import Folder
-from tfc_jax.objects.place import is_url, place_at
+from tfc_jax.objects.place import place_named
 from tfc_jax.objects.reading import bring_documents, bring_tables, bring_weights
 from tfc_jax.rows import Rows
 from tfc_jax.runs_table import RunsTable
@@ -38,9 +38,8 @@ def open_results(path: str | Path) -> "Results":
     Raises:
       InputError: there are no results at `path`, or a link or a pipe is among them.
     """
-    if is_url(path):
-        path = place_at(str(path)).seen
-    folder = Folder(Path(path))
+    place = place_named(path)
+    folder = Folder(place.seen if place else Path(path))
     bring_documents(folder.root)
     check_contents(folder.root)
     if not folder.runs.is_dir():

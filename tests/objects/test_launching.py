@@ -288,6 +288,13 @@ def test_a_url_holds_a_bucket_and_a_prefix_alone(url: str) -> None:
         place_at(url)
 
 
+def test_a_url_that_was_made_a_path_is_refused(sweep: Sweep) -> None:
+    path = Path("s3://bucket/x")
+    for ask in (lambda: open_results(path), lambda: api.run(sweep, path)):
+        with pytest.raises(InputError, match="a URL came as a Path"):
+            ask()
+
+
 def test_there_are_no_results_before_a_launch(place: Place) -> None:
     with pytest.raises(InputError, match="there are no results here"):
         open_results(place.url)

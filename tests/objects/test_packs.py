@@ -27,6 +27,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.head import read_head
 from tfc_jax.objects.place import Place
+from tfc_jax.objects.replica import ReplicatedStore
 from tfc_jax.pack_stores import mark_failed
 from tfc_jax.parts import DamagedPart
 from tfc_jax.runs_table import rows_in
@@ -121,6 +122,23 @@ def test_of_two_writers_the_former_is_told_and_writes_nothing_more(
     with pytest.raises(Fenced):
         former.write_runs("failed", 10, 1.0)
     assert stored(local, place, tmp_path) == reference
+
+
+def test_a_former_writer_of_this_machine_puts_nothing_in_the_way(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, forget = begin(place, 10), ReplicatedStore._forget_local
+    former.add(make_chunk(10, 20))
+
+    def late(self: ReplicatedStore) -> None:
+        forget(self)
+        with pytest.raises(Fenced):
+            PackStore.commit(former, make_state(20), 1.0, "running")
+
+    monkeypatch.setattr(ReplicatedStore, "_forget_local", late)
+    checkpoint = fake_store(place).recover()
+    assert checkpoint
+    assert checkpoint.step == 10
 
 
 def test_what_the_head_names_is_published_by_whoever_recovers(

@@ -91,6 +91,19 @@ def test_no_credentials(its_place: Place, tmp_path: Path, monkeypatch: pytest.Mo
     assert "no valid credentials" in refusal(its_place.url, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "variable"),
+    [("gs", "GOOGLE_APPLICATION_CREDENTIALS"), ("az", "AZURE_STORAGE_ACCOUNT_NAME")],
+)
+def test_other_stores_have_other_credentials(
+    scheme: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFC_STORE_SECONDS", "0.3")
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")  # no cloud's machine
+    with pytest.raises(InputError, match=f"no valid credentials.*{variable}"):
+        Bucket(place_at(f"{scheme}://bucket/x")).get("y")
+
+
 def test_without_the_package_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(InputError, match=r"pip install 'tfc_jax\[objects\]'"):

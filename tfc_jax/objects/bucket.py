@@ -21,6 +21,11 @@ PATIENCE_SECONDS = 20.0
 CONNECT_SECONDS, PAUSE_SECONDS = 5.0, 0.2
 PAGE = 100  # objects of a listing, at a time
 LARGEST_AT_ONCE = 2**26  # bytes; larger objects go up in pieces
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")  # S3, Azure, Google
 INVALID = "invalid path"  # a name such as a/../b
 _YES = ("1", "true", "yes", "on")
@@ -226,8 +231,8 @@ class Bucket:
             )
         if isinstance(error, errors.UnauthenticatedError) or _lacks_credentials(said):
             return StoreError(
-                f"{url}: no valid credentials for this store are in the environment. Set them "
-                f"(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://), then try again."
+                f"{url}: no valid credentials for this store are in the environment. Set "
+                f"{CREDENTIALS[url.split(':')[0]]}, then try again."
             )
         if isinstance(error, errors.PermissionDeniedError) or "403 Forbidden" in said:
             return StoreError(
@@ -242,8 +247,8 @@ class Bucket:
             )
         return StoreError(
             f"{url}: the object store cannot be used ({what}). What is committed is safe: look at "
-            f"the network and AWS_ENDPOINT_URL, then run it again; TFC_STORE_SECONDS "
-            f"({self._patience:g}) is how long it is tried."
+            f"the network{' and AWS_ENDPOINT_URL' if url.startswith('s3:') else ''}, then run it "
+            f"again; TFC_STORE_SECONDS ({self._patience:g}) is how long it is tried."
         )
 
 
@@ -309,4 +314,5 @@ def _brief(said: str) -> str:
 def _lacks_credentials(said: str) -> bool:
     """The library then asks the machine for them, at an address that only those in a cloud have."""
     asked = ("169.254.", "/latest/api/token", "/latest/meta-data", "metadata.google.internal")
-    return any(place in said for place in (*asked, "InvalidAccessKeyId", "InvalidToken"))
+    told = ("InvalidAccessKeyId", "InvalidToken", "Account must be specified")
+    return any(words in said for words in (*asked, *told))

@@ -10,6 +10,7 @@ from tfc_jax.errors import InputError, quoted
 
 SCHEMES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_CUT = re.compile(rf"(?:{'|'.join(SCHEMES)}):/")
 # Letters that no store, shell or file system takes for anything else; no segment begins with a dot.
 _URL = re.compile(
     rf"(?:{'|'.join(SCHEMES)})://[a-z0-9][a-z0-9._-]{{1,62}}(?:/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)+"
@@ -48,9 +49,22 @@ class Place:
 _FOLDERS: dict[Path, Place] = {}  # that stand for a place in this process
 
 
-def is_url(text: object) -> bool:
+def is_url(text: str) -> bool:
     """Whether a text names something by a URL and is no path of this machine."""
-    return isinstance(text, str) and bool(_SCHEME.match(text))
+    return bool(_SCHEME.match(text))
+
+
+def place_named(path: str | Path) -> Place | None:
+    """Returns the results in an object store that a URL names; None for a path of this machine.
+
+    Raises:
+      InputError: no results can be there, or it is a URL that was made a path.
+    """
+    if isinstance(path, Path) and _CUT.match(str(path)):
+        raise InputError(
+            f"{path}: a URL came as a Path, which cost it one of its slashes. Give a string."
+        )
+    return place_at(path) if isinstance(path, str) and is_url(path) else None
 
 
 def place_at(url: str) -> Place:

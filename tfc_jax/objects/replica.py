@@ -18,6 +18,7 @@ from tfc_jax.objects.head import step_of
 from tfc_jax.objects.writer import Writer
 from tfc_jax.parts import DamagedPart
 from tfc_jax.schema import result_columns
+from tfc_jax.stage import Stage
 from tfc_jax.store import PackStore
 from tfc_jax.task import Task
 
@@ -43,6 +44,7 @@ class ReplicatedStore(PackStore):
           DamagedPart: a data file that the checkpoint names is gone.
         """
         self._writer = Writer.take(self._bucket, self.pack)
+        self._stage = Stage.take(self.folder, self.pack)  # nobody else here moves files in now
         self._forget_local()
         brought = self._bring_checkpoints()
         checkpoint = super().recover()

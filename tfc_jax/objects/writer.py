@@ -92,6 +92,8 @@ class Writer:
     def set_aside(self, damaged: Iterable[str]) -> None:
         """Takes damaged checkpoints out of the head; they stay beside it, to be looked at."""
         damaged = list(damaged)
+        if not damaged:
+            return
         left = [key for key in self._head.checkpoints if key not in damaged]
         for key in damaged:
             self._bucket.copy(key, f"{key.removesuffix('.npz')}{DAMAGED}")
