@@ -30,7 +30,7 @@ from tfc_jax.engine import PackEngine
 from tfc_jax.errors import InputError
 from tfc_jax.keys import KEYS, Run
 from tfc_jax.lock import LockLost
-from tfc_jax.objects.bucket import StoreError
+from tfc_jax.objects.refusals import StoreError
 from tfc_jax.out_of_memory import OutOfMemory, halved, is_out_of_memory
 from tfc_jax.pack import ProgramPlan
 from tfc_jax.pack_stores import folder_of, mark_failed, open_store

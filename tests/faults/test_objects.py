@@ -24,9 +24,10 @@ from tests.sweeps import PACK, RUNS, content, fake_plugins, read_rows, train, tr
 from tfc_jax.config import Sweep
 from tfc_jax.layout import last_step
 from tfc_jax.objects import lease
-from tfc_jax.objects.bucket import Bucket, StoreError
+from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.head import read_head, step_of
 from tfc_jax.objects.place import Place, place_at
+from tfc_jax.objects.refusals import StoreError
 from tfc_jax.stage import Fenced
 
 REPLACED = 7  # exit code of a writer whose pack another has taken over

@@ -7,8 +7,9 @@ import pytest
 from tests.objects.packs import before_requests
 from tests.objects.store import BUCKET, Local
 from tfc_jax.objects import mirror
-from tfc_jax.objects.bucket import Bucket, StoreError
+from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.place import Place
+from tfc_jax.objects.refusals import StoreError
 
 PACK = "0123456789ab"
 PART = f"steps/{PACK}-000000000-000000040.parquet"

@@ -5,7 +5,6 @@ was cut off has been served is asked, never guessed.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,25 +15,15 @@ from typing import Any, TypeVar
 
 from tfc_jax.errors import InputError
 from tfc_jax.objects.place import Place
+from tfc_jax.objects.refusals import StoreError, is_final, lacks_bucket, told
 
 PATIENCE_SECONDS = 20.0
 CONNECT_SECONDS, PAUSE_SECONDS = 5.0, 0.2
 PAGE = 100  # objects of a listing, at a time
 LARGEST_AT_ONCE = 2**26  # bytes; larger objects go up in pieces
-CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")  # S3, Azure, Google
-INVALID = "invalid path"  # a name such as a/../b
 _YES = ("1", "true", "yes", "on")
 _Result = TypeVar("_Result")
 Version = Mapping[str, str]  # what tells one state of an object from all others
-
-
-class StoreError(InputError):
-    """The object store cannot be reached, or refuses what is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class Bucket:
                 place.url, client_options=limits, retry_config=retries
             )
         except self._obstore.exceptions.BaseError as error:
-            raise self._told(error) from None
+            raise told(error, self.place.url, self._patience) from None
 
     def get(self, key: str) -> Found | None:
         """Returns an object; None if there is none."""
@@ -171,8 +160,8 @@ class Bucket:
             except (errors.AlreadyExistsError, errors.PreconditionError, FileNotFoundError):
                 pass
             except errors.BaseError as error:
-                if _is_final(error, errors):
-                    raise self._told(error) from None
+                if is_final(error):
+                    raise told(error, self.place.url, self._patience) from None
                 failed = error
             found = self.get(key)
             if found is not None and found.content == content:
@@ -180,7 +169,7 @@ class Bucket:
             if failed is None:
                 return None
             if time.monotonic() > give_up:
-                raise self._told(failed) from None
+                raise told(failed, self.place.url, self._patience) from None
             time.sleep(PAUSE_SECONDS)
 
     def _read(self, key: str) -> Found:
@@ -194,7 +183,7 @@ class Bucket:
         try:
             self._ask(send)
         except FileNotFoundError as error:
-            raise self._told(error) from None
+            raise told(error, self.place.url, self._patience) from None
 
     def _ask(self, send: Callable[[], _Result]) -> _Result:
         """Sends a request that may be sent twice.
@@ -208,8 +197,8 @@ class Bucket:
             try:
                 return self._request(send)
             except errors.BaseError as error:
-                if _is_final(error, errors) or time.monotonic() > give_up:
-                    raise self._told(error) from None
+                if is_final(error) or time.monotonic() > give_up:
+                    raise told(error, self.place.url, self._patience) from None
                 time.sleep(PAUSE_SECONDS)
 
     def _request(self, send: Callable[[], _Result]) -> _Result:
@@ -218,38 +207,8 @@ class Bucket:
 
     def _check_bucket(self, error: FileNotFoundError) -> None:
         """That the bucket is missing is told like a missing object."""
-        if any(words in str(error) for words in NO_BUCKET):
-            raise self._told(error) from None
-
-    def _told(self, error: Exception) -> StoreError:
-        said, url = str(error), self.place.url
-        bucket = url.split("/")[2]
-        errors = self._obstore.exceptions
-        if any(words in said for words in NO_BUCKET):
-            return StoreError(
-                f"{url}: there is no bucket {bucket}. Create it, or give another --out."
-            )
-        if isinstance(error, errors.UnauthenticatedError) or _lacks_credentials(said):
-            return StoreError(
-                f"{url}: no valid credentials for this store are in the environment. Set "
-                f"{CREDENTIALS[url.split(':')[0]]}, then try again."
-            )
-        if isinstance(error, errors.PermissionDeniedError) or "403 Forbidden" in said:
-            return StoreError(
-                f"{url}: permission denied. The credentials need to list, read, write and delete "
-                f"objects there; `tfc status` and others only list and read."
-            )
-        what = _brief(said)
-        if INVALID in said:
-            return StoreError(
-                f"{url}: an object there has a name that is no path ({what}). Delete it, or give "
-                f"another --out."
-            )
-        return StoreError(
-            f"{url}: the object store cannot be used ({what}). What is committed is safe: look at "
-            f"the network{' and AWS_ENDPOINT_URL' if url.startswith('s3:') else ''}, then run it "
-            f"again; TFC_STORE_SECONDS ({self._patience:g}) is how long it is tried."
-        )
+        if lacks_bucket(str(error)):
+            raise told(error, self.place.url, self._patience) from None
 
 
 def patience() -> float:
@@ -287,32 +246,3 @@ def _entry(told: Mapping[str, Any]) -> Entry:
 
 def _version(told: Mapping[str, Any]) -> Version:
     return {name: told[name] for name in ("e_tag", "version") if told.get(name) is not None}
-
-
-def _is_final(error: Exception, errors: Any) -> bool:
-    """Whether the same request would be refused again."""
-    said = str(error)
-    refusals = (errors.PermissionDeniedError, errors.UnauthenticatedError, errors.NotSupportedError)
-    # What the library has tried for so long itself is not tried twice as long.
-    return (
-        isinstance(error, refusals)
-        or any(words in said for words in (*NO_BUCKET, INVALID))
-        or _lacks_credentials(said)
-        or "builder error" in said
-        or "retries" in said
-    )
-
-
-def _brief(said: str) -> str:
-    """Returns the address and the reason of what the library tells at length."""
-    line = " ".join(said.split("\n")[0].split())
-    asked = re.search(r"Error performing \w+ (\w+://[^/\s?]+)", line)
-    where = f"{asked[1]}: " if asked else ""
-    return f"{where}{line.rpartition(' - ')[2][:200]}"
-
-
-def _lacks_credentials(said: str) -> bool:
-    """The library then asks the machine for them, at an address that only those in a cloud have."""
-    asked = ("169.254.", "/latest/api/token", "/latest/meta-data", "metadata.google.internal")
-    told = ("InvalidAccessKeyId", "InvalidToken", "Account must be specified")
-    return any(words in said for words in (*asked, *told))

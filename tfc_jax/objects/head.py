@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfc_jax.layout import checked_pack
-from tfc_jax.objects.bucket import Bucket, StoreError, Version
+from tfc_jax.objects.bucket import Bucket, Version
+from tfc_jax.objects.refusals import StoreError
 
 CHECKPOINTS = "checkpoints"
 LARGEST_HEAD = 2**16  # bytes

@@ -15,9 +15,10 @@ from tfc_jax.errors import StorageError
 from tfc_jax.files import Mark
 from tfc_jax.lock import LockLost
 from tfc_jax.objects import lease as leases
-from tfc_jax.objects.bucket import Bucket, StoreError
+from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.lease import Lease
 from tfc_jax.objects.mirror import DOCUMENTS, EMPTY_PARTS
+from tfc_jax.objects.refusals import StoreError
 
 OnEvent = Callable[[dict[str, Any]], None]
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ A store that ignores conditions would let two writers overwrite each other witho
 
 import secrets
 
-from tfc_jax.objects.bucket import Bucket, StoreError
+from tfc_jax.objects.bucket import Bucket
+from tfc_jax.objects.refusals import StoreError
 
 
 def check_conditions(bucket: Bucket) -> None:
