@@ -228,8 +228,10 @@ def status(
 ) -> None:
     """Show how many runs are done, running, diverged, failed, pending; works from any machine."""
     from tfc_jax.layout import Folder
+    from tfc_jax.objects.reading import without_data
     from tfc_jax.status import read_status
 
+    results = without_data(results)
     if watch:
         from tfc_jax import live
         from tfc_jax.terminal import Terminal

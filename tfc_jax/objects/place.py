@@ -41,6 +41,11 @@ class Place:
         return self.cache / "seen" / self.name
 
     @property
+    def watched(self) -> Path:
+        """What `tfc status` reads: documents alone, since data files may be of another hour."""
+        return self.cache / "watched" / self.name
+
+    @property
     def work(self) -> Path:
         """Where launches and workers write before the object store has it."""
         return self.cache / "work" / self.name
@@ -80,7 +85,7 @@ def place_at(url: str) -> Place:
             f"environment alone."
         )
     place = Place(url.removesuffix("/"))
-    for folder in (place.seen, place.work):
+    for folder in (place.seen, place.watched, place.work):
         stand_for(folder, place)
     return place
 

@@ -24,6 +24,12 @@ def bring_documents(root: Path) -> None:
         mirror.bring(Bucket(place), root, mirror.documents())
 
 
+def without_data(root: Path) -> Path:
+    """Returns where `tfc status` looks; of a results folder that is itself."""
+    place = place_of(root)
+    return root if place is None else place.watched
+
+
 def bring_tables(root: Path, tables: Sequence[str], packs: Collection[str]) -> None:
     """Brings the rows of packs in result tables."""
     place = place_of(root)
