@@ -86,6 +86,28 @@ def test_the_owner_that_was_replaced_is_told(place: Place) -> None:
         former.renew()
 
 
+def test_a_launch_that_slept_asks_before_it_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is begun on the strength of a lease that another launch may have by now."""
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 60.0)
+    bucket, went_on = Bucket(place), list[bool]()
+
+    def launch(taken: bool) -> None:
+        with kept(bucket, place.work, pytest.fail) as keeper:
+            if taken:
+                bucket.put(lease.KEY, b"another's")
+            keeper.check()  # it is fresh: nobody is asked
+            keeper._lease.written -= 31.0
+            keeper.check()
+            went_on.append(taken)
+
+    launch(taken=False)
+    with pytest.raises(LockLost):
+        launch(taken=True)
+    assert went_on == [False]
+
+
 def test_a_launch_stops_when_its_lease_is_lost(
     local: Local, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

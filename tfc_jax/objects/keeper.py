@@ -57,13 +57,16 @@ class Keeper:
         return handle
 
     def check(self) -> None:
-        """Asks whether the place is still this launch's own.
+        """Asks whether the place is still this launch's own; the store only where it may not be.
 
         Raises:
           LockLost: it is not.
+          StoreError: the store has not answered for so long that it may not be.
         """
         if self._lost is not None:
             raise self._lost
+        if not self._lease.is_fresh:
+            self.send()
 
     def send(self) -> None:
         """Sends the documents that have changed, if the lease is still held.

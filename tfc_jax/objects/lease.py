@@ -28,13 +28,20 @@ class Lease:
 
     Attributes:
       record: who holds it, for others to read.
+      written: when it was written last, by `now`.
     """
 
     bucket: Bucket
     record: str
     token: str
     version: Version
+    written: float
     beats: int = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nobody can have taken it over yet, without asking the store."""
+        return now() - self.written < EXPIRY_SECONDS / 2
 
     def renew(self) -> None:
         """Says that its owner lives.
@@ -49,7 +56,7 @@ class Lease:
         self._write("free")
 
     def _write(self, state: str) -> None:
-        self.beats += 1
+        self.beats, began = self.beats + 1, now()
         content = _content(state, self.record, self.token, self.beats)
         version = self.bucket.replace(KEY, content, self.version)
         if version is None:
@@ -58,7 +65,7 @@ class Lease:
                 f"another one has taken it over. It stops and writes nothing more; `tfc run` goes "
                 f"on from the last commit."
             )
-        self.version = version
+        self.version, self.written = version, began
 
 
 def take(bucket: Bucket, say: Callable[[str], None]) -> Lease:
@@ -69,15 +76,21 @@ def take(bucket: Bucket, say: Callable[[str], None]) -> Lease:
     Raises:
       InputError: another launch holds it, and lives.
     """
-    record, token = own_record(), secrets.token_hex(8)
+    record, token, began = own_record(), secrets.token_hex(8), now()
     content = _content("held", record, token, 0)
     version = bucket.create(KEY, content)
     former = bucket.get(KEY) if version is None else None
     if former is not None:
-        version = bucket.replace(KEY, content, _until_left(bucket, former, say))
+        left = _until_left(bucket, former, say)
+        began, version = now(), bucket.replace(KEY, content, left)
     if version is None:
         raise _held(bucket, "one that began at the same moment")
-    return Lease(bucket, record, token, version)
+    return Lease(bucket, record, token, version, began)
+
+
+def now() -> float:
+    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _until_left(bucket: Bucket, former: Found, say: Callable[[str], None]) -> Version:
@@ -92,8 +105,8 @@ def _until_left(bucket: Bucket, former: Found, say: Callable[[str], None]) -> Ve
     began = time.monotonic()
     while time.monotonic() - began < EXPIRY_SECONDS:
         time.sleep(POLL_SECONDS)
-        now = bucket.get(KEY)
-        if now is None or now.version != former.version:
+        found = bucket.get(KEY)
+        if found is None or found.version != former.version:
             raise _held(bucket, record)
     return former.version
 
