@@ -163,6 +163,7 @@ def test_a_second_reading_asks_for_lists_alone(
     assert calls[0] <= 8  # the top, runs, an empty part of each table
 
 
+@pytest.mark.slow
 def test_commands_read_it(place: Place, sweep: Sweep, tmp_path: Path) -> None:
     train_at(place, sweep)
     url = place.url
@@ -186,6 +187,7 @@ def test_commands_read_it(place: Place, sweep: Sweep, tmp_path: Path) -> None:
     assert "give --out FILE.html" in answer.stderr
 
 
+@pytest.mark.slow
 def test_replay_and_fsck_read_all_that_they_need(
     local: Local, place: Place, sweep: Sweep, tmp_path: Path
 ) -> None:
