@@ -175,7 +175,7 @@ def test_commands_read_it(place: Place, sweep: Sweep, tmp_path: Path) -> None:
     shown = tfc("show", url, listed[0]["run_id"][:8]).stdout
     assert listed[0]["run_id"] in shown
     assert "final_loss" in shown
-    assert "feature_cos" in tfc("show", url, "--columns").stdout
+    assert "accuracy" in tfc("show", url, "--columns").stdout
     planned = tfc("plan", sweep.path, "--out", url)
     assert "6 runs of 60 steps" in planned.stdout
     assert "Disk" not in planned.stdout
