@@ -352,6 +352,15 @@ def fsck(results: ResultsPath, as_json: AsJson = False) -> None:
 
 @app.command()
 @reports_errors
+def compact(results: ResultsPath) -> None:
+    """Merge the data files of each pack into one per table; readers and later launches go on."""
+    from tfc_jax.commands import merge_parts
+
+    merge_parts(results)
+
+
+@app.command()
+@reports_errors
 def doctor(as_json: AsJson = False) -> None:
     """Show versions, devices, data sets, disk: what is missing and how to get it."""
     from tfc_jax.doctor import collect

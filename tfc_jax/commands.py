@@ -21,6 +21,7 @@ from tfc_jax import (
     memory,
     space,
 )
+from tfc_jax.compact import compact
 from tfc_jax.config import Sweep
 from tfc_jax.console import (
     SOME_FAILED,
@@ -38,7 +39,7 @@ from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.objects.launching import launch_at
 from tfc_jax.objects.place import place_of
-from tfc_jax.objects.reading import whole
+from tfc_jax.objects.reading import refuse_place, whole
 from tfc_jax.options import Options
 from tfc_jax.plan import Plan
 from tfc_jax.progress import Display
@@ -210,6 +211,15 @@ def verify(results: Path, *, as_json: bool) -> None:
             echo(str(one))
         echo(report.summary(folder))
     raise typer.Exit(SOME_FAILED if report.damage else 0)
+
+
+def merge_parts(results: Path) -> None:
+    """Merges data files, and says how many there are now."""
+    refuse_place(results, "objects are not merged. Readers of object stores read them as they are.")
+    folder = Folder(results)
+    manifest.launched_sweep(folder)
+    before, now = compact(folder, partial(tell, err=True))
+    echo(f"{results}: {counted(before, 'data file')} before, {now:,} now")
 
 
 def compare(

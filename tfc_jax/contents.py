@@ -27,7 +27,7 @@ _PART = r"[0-9a-f]{12}-\d{9}-\d{9}\.parquet"
 _INSIDE = {table: re.compile(rf"{_PART}|{re.escape(EMPTY_PART)}") for table in KEY_COLUMNS} | {
     _HERE.runs.name: re.compile(rf"[0-9a-f]{{12}}\.parquet|{re.escape(EMPTY_PART)}"),
     _HERE.checkpoints.name: re.compile(
-        rf"[0-9a-f]{{12}}-\d{{9}}\.(npz|damaged)|{re.escape(_HERE.staging.name)}"
+        rf"[0-9a-f]{{12}}(-\d{{9}}\.(npz|damaged)|\.merged\.json)|{re.escape(_HERE.staging.name)}"
     ),
     _HERE.params.name: re.compile(r"[0-9a-f]{12}\.npz"),
     _HERE.cells.parent.name: re.compile(re.escape(_HERE.cells.name)),

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import files
+from tfc_jax import files, merged
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, last_step
 from tfc_jax.parts import check_names, staged_name
+from tfc_jax.untrusted import DamagedFile
 
 UNREADABLE = (InputError, OSError, ValueError, KeyError, EOFError, pa.ArrowException)
 
@@ -71,6 +72,13 @@ def check_parts(
 ) -> list[Finding]:
     """Compares the data files of a pack with those that its checkpoint names."""
     found: list[Finding] = []
+    try:
+        named = merged.standing(folder, named, merged.read(folder, pack))
+    except DamagedFile as error:
+        told = (
+            f"is damaged: {error.what}, so nothing tells what the data files of its pack should be"
+        )
+        return [Finding(error.file, told)]
     for path, part in named.items():
         found += _check_part(folder, pack, folder.root / path, part)
     done = max((last_step(Path(path)) for path in named), default=0)

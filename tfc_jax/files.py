@@ -4,6 +4,8 @@ Everything that changes the disk is done by `os`, as this module has it, so that
 each such call, let it fail, or end the process before it (tests/faults).
 """
 
+import ctypes
+import errno
 import hashlib
 import io
 import os
@@ -11,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
 
 
 def trouble(folder: Path | str, error: OSError) -> str:
@@ -152,6 +156,23 @@ def link(source: Path, target: Path) -> None:
       FileExistsError: there is a file of that name; it stays as it is.
     """
     os.link(source, target)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Gives two folders each other's name, in one step; the names are not durable yet.
+
+    Source: renameat2(2), RENAME_EXCHANGE; Linux alone, and not every file system of it.
+
+    Raises:
+      OSError: it cannot be done here; nothing has changed.
+    """
+    paths = (os.fsencode(one), os.fsencode(other))
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def remove(path: Path) -> None:

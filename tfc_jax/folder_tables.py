@@ -53,7 +53,9 @@ def create(folder: Folder, record: Record) -> None:
 
 
 def clear_traces(folder: Folder, settled: Container[str]) -> None:
-    """Deletes what a kill left: folders of writers of packs that are done, half-written files."""
+    """Deletes what a kill left: stages of packs that are done or merged, half-written files."""
+    for beside in filter(Path.exists, map(folder.compacted, RESULT_TABLES)):
+        shutil.rmtree(beside)
     for stage in folder.staging.glob("*.*.*"):
         if pack_of(stage) in settled:
             shutil.rmtree(stage)
@@ -98,9 +100,9 @@ def _names(place: Path) -> Iterator[str]:
         yield from (entry.name for entry in entries)
 
 
-def _sealed(table: pa.Table, **options: bool) -> bytes:
+def _sealed(table: pa.Table, *, write_statistics: bool = False) -> bytes:
     content = io.BytesIO()
-    write_parquet(table, content, **options)
+    write_parquet(table, content, write_statistics=write_statistics)
     return sealed(content.getvalue())
 
 

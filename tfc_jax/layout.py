@@ -116,6 +116,14 @@ class Folder:
         """Folders of the writers of a pack, in their order; more than one only for a moment."""
         return sorted(self.staging.glob(f"{checked_pack(pack)}.{'[0-9]' * 9}.*"))
 
+    def merged(self, pack: str) -> Path:
+        """Which parts of a pack stand merged in one file (merged.py)."""
+        return self.checkpoints / f"{checked_pack(pack)}.merged.json"
+
+    def compacted(self, table: str) -> Path:
+        """The folder that takes the place of a table's when its parts are merged (compact.py)."""
+        return self.staging / f"compact-{table}"
+
     def parts_of(self, table: str, pack: str) -> list[Path]:
         """Data files of a pack in step order."""
         parts = _named(self.table(table), f"{checked_pack(pack)}-", ".parquet")

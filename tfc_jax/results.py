@@ -1,8 +1,10 @@
 """Reads a results folder into pandas. Needs no JAX, and nothing but Parquet files."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,13 +23,15 @@ from tfc_jax.objects.place import place_named
 from tfc_jax.objects.reading import bring_documents, bring_tables, bring_weights
 from tfc_jax.rows import Rows
 from tfc_jax.runs_table import RunsTable
-from tfc_jax.schema import KEY_COLUMNS
+from tfc_jax.schema import ROW_KEYS
 from tfc_jax.stored_columns import NEVER_NULL, check_columns, double_run
 from tfc_jax.untrusted import DamagedFile, reading
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+MOST_LISTED = 3  # times that a table is listed, of which a file is gone when it is opened
 SHOWN = 5  # runs of which a message says the ids
-ROW_KEYS = tuple(dict.fromkeys(c.name for keys in KEY_COLUMNS.values() for c in keys))
+
+_Read = TypeVar("_Read")
 
 
 def open_results(path: str | Path) -> "Results":
@@ -171,6 +175,15 @@ class Results:
         Raises:
           InputError: an unknown table, column or name in `where`.
         """
+        return _listed_again(lambda: self._table(name, where, columns, config))
+
+    def _table(
+        self,
+        name: str,
+        where: str | None,
+        columns: Sequence[str] | None,
+        config: Sequence[str],
+    ) -> pd.DataFrame:
         schema = self._columns(name)
         keys = [c for c in ROW_KEYS if c in schema]
         asked = schema if columns is None else columns
@@ -203,6 +216,9 @@ class Results:
 
     def arrow(self, table: str, run_id: str) -> pa.Table:
         """Returns the rows of the run of this id, in step order, as stored: null is not NaN."""
+        return _listed_again(lambda: self._arrow(table, run_id))
+
+    def _arrow(self, table: str, run_id: str) -> pa.Table:
         wanted_R = (self.runs["run_id"] == run_id).to_numpy(dtype=bool)
         rows = Rows(self.runs["run_id"].tolist(), wanted_R, self._columns(table))
         mine = rows.read(self._parts(table, wanted_R))
@@ -272,6 +288,14 @@ class Results:
         if len(rows) > 1:
             raise InputError(f"{self.path}: {_several(run_id, rows['run_id'].tolist())}")
         return rows.iloc[0]
+
+
+def _listed_again(read: Callable[[], _Read]) -> _Read:
+    """Reads a table; again if a file is gone that was listed: `tfc compact` has merged it."""
+    for _ in range(MOST_LISTED - 1):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 def _several(start: str, ids: Sequence[str]) -> str:

@@ -44,6 +44,7 @@ MOST_UNITS = 4096  # of a layer, in table features
 SHOWN_PER_CLASS, SHOWN_OF_REGRESSION = 2, 20  # samples, in table features
 FIRST_INDEX = {"layer": 1}  # of the axis that a key column counts; the others count from 0
 PROBE_TABLES = ("probe", "probe_layers", "classes", "features")
+ROW_KEYS = tuple(dict.fromkeys(column.name for keys in KEY_COLUMNS.values() for column in keys))
 RESULT_TABLES = tuple(table for table in KEY_COLUMNS if table not in ("runs", "cells"))
 EVERY_STEP = (
     Column("loss", "steps", "nats or squared units", "data loss of the batch, without L2"),

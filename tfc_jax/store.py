@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import files
+from tfc_jax import files, merged
 from tfc_jax.checkpoint import Checkpoint, DamagedCheckpoint, Part
 from tfc_jax.chunk import Chunk
 from tfc_jax.keys import KEYS, Run
@@ -263,7 +263,8 @@ class PackStore:
     def _roll_forward(self, parts: Mapping[str, Part]) -> None:
         """Publishes what a checkpoint names and a crash kept from being published."""
         staged = self._stage.names()
-        missing = {p: part for p, part in parts.items() if not (self.folder.root / p).exists()}
+        standing = merged.standing(self.folder, parts, merged.read(self.folder, self.pack))
+        missing = {p: part for p, part in standing.items() if not (self.folder.root / p).exists()}
         for path, part in missing.items():
             if staged_name(path) not in staged:
                 raise DamagedPart(damage(self.folder.root / path, "is missing"))

@@ -1,0 +1,271 @@
+"""Merging the parts of packs changes no row, whatever comes in between or afterwards."""
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tests.damage.conftest import RECORD
+from tests.sweeps import content, make_sweep, train
+from tfc_jax import files, fsck, merged
+from tfc_jax.compact import compact
+from tfc_jax.config import Sweep
+from tfc_jax.errors import InputError
+from tfc_jax.layout import EMPTY_PART, Folder, pack_of
+from tfc_jax.lock import sole_writer
+from tfc_jax.results import Results, open_results
+from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.status import read_status
+
+CHANGES = (
+    *("new_file", "make_new_folder", "link", "exchange", "remove"),
+    *("move_in", "sync_folder"),
+)
+
+
+class Killed(BaseException):
+    """Nobody catches it."""
+
+
+def names(folder: Folder) -> set[str]:
+    return {f"{t}/{p.name}" for t in RESULT_TABLES for p in folder.table(t).glob("*-*.parquet")}
+
+
+def of_pack(folder: Folder) -> str:
+    return min(filter(None, map(pack_of, folder.runs.iterdir())))
+
+
+def merge(folder: Folder) -> tuple[int, int]:
+    return compact(folder, pytest.fail)
+
+
+def check(folder: Folder, trained: Path) -> None:
+    assert content(folder.root) == content(trained)
+    assert fsck.check(folder).findings == ()
+
+
+def test_there_are_fewer_files_and_the_same_rows(
+    folder: Folder, sweep: Sweep, trained: Path
+) -> None:
+    before = names(folder)
+    assert merge(folder) == (len(before), len(names(folder)))
+    # Of each table the part that the older checkpoint does not name, and all others in one.
+    assert len(names(folder)) == 2 * 2 * len({name.split("/")[0] for name in before})
+    check(folder, trained)
+    assert train(sweep, folder.root) == {"done": 6}
+    check(folder, trained)
+    assert merge(folder) == (len(names(folder)), len(names(folder)))
+
+
+def test_rows_stay_in_groups_that_readers_leave_out(folder: Folder) -> None:
+    pack = of_pack(folder)
+    groups = len(folder.parts_of("steps", pack))
+    merge(folder)
+    (whole, _) = folder.parts_of("steps", pack)
+    assert pq.read_metadata(whole).num_row_groups == groups - 1
+
+
+def test_more_steps_go_on_from_merged_parts(folder: Folder, sweep: Sweep, tmp_path: Path) -> None:
+    merge(folder)
+    longer = make_sweep(tmp_path, base={"steps": 100}, record=RECORD)
+    assert train(longer, folder.root, commit_seconds=0) == {"done": 6}
+    merge(folder)
+    assert train(longer, tmp_path / "whole") == {"done": 6}
+    check(folder, tmp_path / "whole")
+    assert len(folder.parts_of("steps", of_pack(folder))) == 2
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_rows_that_lose_their_checkpoints_are_computed_again_and_compared(
+    folder: Folder, sweep: Sweep, trained: Path, lost: int
+) -> None:
+    merge(folder)
+    pack = of_pack(folder)
+    for path in folder.checkpoints_of(pack)[:lost]:
+        path.unlink()
+    for path in (folder.runs / f"{pack}.parquet", folder.weights_of(pack)):
+        path.unlink()
+    assert train(sweep, folder.root, commit_seconds=0) == {"done": 6}
+    check(folder, trained)
+
+
+def test_damage_of_a_merged_file_is_found(folder: Folder, sweep: Sweep) -> None:
+    merge(folder)
+    part = folder.parts_of("layers", of_pack(folder))[0]
+    raw = bytearray(part.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    part.write_bytes(raw)
+    (found,) = fsck.check(folder).damage
+    assert str(found).startswith(f"{part} is not the file that was committed")
+    with pytest.raises(InputError, match="damaged, so nothing is added"):
+        train(sweep, folder.root)
+    part.unlink()
+    lost = fsck.check(folder).damage  # what it stood for
+    assert len(lost) == 2
+    assert all(str(one).endswith(" is missing") for one in lost)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"steps/x": 1}', '{"../x": {}}'])
+def test_a_damaged_record_of_what_is_merged_is_told(
+    folder: Folder, sweep: Sweep, text: str
+) -> None:
+    merge(folder)
+    path = folder.merged(of_pack(folder))
+    path.write_text(text)
+    (found,) = fsck.check(folder).damage
+    assert found.path == path
+    for doing in (lambda: train(sweep, folder.root), lambda: merge(folder)):
+        with pytest.raises(InputError, match=path.name):
+            doing()
+
+
+def test_damage_gets_no_new_hash(folder: Folder) -> None:
+    part = folder.parts_of("steps", of_pack(folder))[0]
+    part.write_bytes(part.read_bytes()[:-1])
+    before = names(folder)
+    with pytest.raises(InputError, match="is not the file that was committed, so nothing is com"):
+        merge(folder)
+    assert names(folder) == before
+
+
+def test_a_pack_without_an_intact_checkpoint_is_left_as_it_is(folder: Folder) -> None:
+    pack = of_pack(folder)
+    newest = folder.checkpoints_of(pack)[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    before = [path.name for path in folder.parts_of("steps", pack)]
+    told: list[str] = []
+    compact(folder, told.append)
+    assert [path.name for path in folder.parts_of("steps", pack)] == before
+    (line,) = told
+    assert line.startswith(f"pack {pack} is left as it is: a checkpoint of it is damaged")
+
+
+def test_results_that_are_in_use_or_mixed_are_refused(folder: Folder) -> None:
+    with sole_writer(folder), pytest.raises(InputError, match="a launch is at work"):
+        merge(folder)
+    (folder.table("steps") / "mine.csv").touch()
+    with pytest.raises(InputError, match=r"mine\.csv is no part of this table"):
+        merge(folder)
+
+
+def test_a_file_system_that_cannot_exchange_folders_keeps_what_there_is(
+    folder: Folder, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(one: Path, other: Path) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    before = names(folder)
+    monkeypatch.setattr(files, "exchange", refuse)
+    with pytest.raises(InputError, match=r"cannot exchange two folders.*nothing is compacted"):
+        merge(folder)
+    assert names(folder) == before
+    assert not list(folder.staging.iterdir())
+    check(folder, trained)
+
+
+def test_a_disk_without_room_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(InputError, match="Make room, then compact again"):
+        merge(folder)
+
+
+def counting(patch: pytest.MonkeyPatch, last: int) -> list[str]:
+    """Lets the process end before change number `last` of the disk; returns all changes so far."""
+    done: list[str] = []
+
+    def watched(name: str, change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if len(done) == last:
+                raise Killed
+            done.append(name)
+            return change(*arguments)
+
+        return call
+
+    for name in CHANGES:
+        patch.setattr(files, name, watched(name, getattr(files, name)))
+    return done
+
+
+def test_killed_before_any_change_no_row_is_lost_or_doubled(
+    trained: Path, tmp_path: Path, sweep: Sweep
+) -> None:
+    number, done = 0, ["more"]
+    while len(done) == number or number == 0:
+        folder = Folder(tmp_path / str(number))
+        shutil.copytree(trained, folder.root)
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            done = counting(patch, last=number)
+            merge(folder)
+        assert content(folder.root) == content(trained), number
+        assert fsck.check(folder).damage == [], number
+        if number % 2:
+            merge(folder)
+        else:
+            assert train(sweep, folder.root) == {"done": 6}
+        check(folder, trained)
+        assert not list(folder.staging.iterdir())
+        shutil.rmtree(folder.root)
+        number += 1
+    assert number > 100
+    assert set(CHANGES) == set(done)
+
+
+@pytest.fixture
+def between(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Merges all after a table was listed and before a file of it is opened."""
+    listed, parts = list[str](), Results._parts
+
+    def list_and_merge(results: Results, *arguments: Any) -> list[Path]:
+        found = parts(results, *arguments)
+        if not listed:
+            merge(folder)
+        listed.append(arguments[0])
+        return found
+
+    monkeypatch.setattr(Results, "_parts", list_and_merge)
+    return listed
+
+
+def test_a_reader_that_has_listed_the_parts_lists_again(
+    folder: Folder, trained: Path, between: list[str]
+) -> None:
+    frame = open_results(folder.root).layers()
+    assert between == ["layers", "layers"]
+    wanted = open_results(trained).layers()
+    assert frame.equals(wanted[frame.columns])
+    assert read_status(folder).counts["done"] == 6
+
+
+def test_other_readers_find_all_rows_or_a_name_that_is_gone(folder: Folder, trained: Path) -> None:
+    steps, count = str(folder.table("steps") / "*.parquet"), len(open_results(trained).steps())
+    exchange, seen = files.exchange, list[int]()
+
+    def reading(one: Path, other: Path) -> None:
+        seen.append(len(duckdb.read_parquet(steps).fetchall()))
+        exchange(one, other)
+        seen.append(len(duckdb.read_parquet(steps).fetchall()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "exchange", reading)
+        before = list(folder.table("steps").glob("*-*.parquet"))
+        merge(folder)
+    assert set(seen) == {count}
+    now = {path.name for path in folder.table("steps").glob("*-*.parquet")}
+    assert len({path.name for path in before} & now) == 2  # no merged file has the name of a part
+    assert (folder.table("steps") / EMPTY_PART).exists()
+
+
+def test_records_name_what_is_there_and_what_it_stands_for(folder: Folder) -> None:
+    pack = of_pack(folder)
+    before = {name for name in names(folder) if pack in name}
+    merge(folder)
+    record = merged.read(folder, pack)
+    assert set(record) < names(folder)
+    assert all(set(one.parts(name)) <= before for name, one in record.items())

@@ -1,0 +1,186 @@
+"""Puts the parts of each pack together, one file per table, so that readers open few files.
+
+A table changes in one step. A folder beside it gets a hard link to every file that stays, and the
+merged files; then the two folders exchange their names. Whoever lists the table sees the parts or
+what they were merged into, never both and never neither. Whoever has listed it before and opens
+afterwards finds a name that is gone, and lists again: a merged file has a name that no part had.
+"""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfc_jax import files, merged
+from tfc_jax.checkpoint import Part
+from tfc_jax.damage import newest
+from tfc_jax.errors import InputError
+from tfc_jax.folder_tables import clear_traces
+from tfc_jax.layout import Folder, last_step, part_name, steps_of
+from tfc_jax.lock import sole_writer
+from tfc_jax.merged import Merged
+from tfc_jax.orphans import strays
+from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.stored_files import StoredFiles
+from tfc_jax.tables import ROW_GROUP, parquet_writer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parts of one pack and table, in order, that become one file."""
+
+    pack: str
+    table: str
+    parts: Mapping[str, Part]
+
+    @property
+    def name(self) -> str:
+        """Of the file, below the results folder."""
+        (first, _), (_, stop) = _span(min(self.parts)), _span(max(self.parts))
+        return f"{self.table}/{part_name(self.pack, first, stop)}"
+
+
+def compact(folder: Folder, say: Say) -> tuple[int, int]:
+    """Merges what can be merged; a launch or a reader may come at any time after.
+
+    Args:
+      say: called with a line about a pack that is left as it is.
+    Returns:
+      how many data files there were, and are.
+    Raises:
+      InputError: a launch is at work; something is damaged, or no part of its table; the file
+        system cannot exchange folders, or has no room.
+    """
+    with sole_writer(folder):
+        stored = StoredFiles.of(folder)
+        for stray in strays(stored):
+            raise InputError(f"{stray}")
+        clear_traces(folder, settled=())
+        groups = [one for pack in stored.packs for one in _groups(folder, stored, pack, say)]
+        _check_room(folder, groups)
+        for table in RESULT_TABLES:
+            _compact_table(folder, table, [one for one in groups if one.table == table])
+    before = sum(1 for _ in stored.all_parts)
+    return before, before - sum(len(one.parts) - 1 for one in groups)
+
+
+def _groups(folder: Folder, stored: StoredFiles, pack: str, say: Say) -> Iterator[Group]:
+    """Yields the parts that every checkpoint of a pack names: it may have to go on from each."""
+    paths = stored.checkpoints.get(pack, ())
+    damaged, checkpoint = newest(paths, pack)
+    if checkpoint is None or damaged:
+        if stored.parts.get(pack):
+            say(f"pack {pack} is left as it is: a checkpoint of it is damaged, or there is none.")
+        return
+    oldest = min(_step(path) for path in paths)
+    standing = merged.standing(folder, checkpoint.parts, merged.read(folder, pack))
+    for table in RESULT_TABLES:
+        names = sorted(name for name in standing if name.startswith(f"{table}/"))
+        common = {n: standing[n] for n in names if last_step(Path(n)) <= oldest}
+        if len(common) > 1:
+            yield Group(pack, table, common)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.stem.split("-")[1])
+
+
+def _check_room(folder: Folder, groups: Sequence[Group]) -> None:
+    """Old and new files of one table are on the disk together."""
+    sizes = dict.fromkeys(RESULT_TABLES, 0)
+    for one in groups:
+        sizes[one.table] += sum((folder.root / name).stat().st_size for name in one.parts)
+    need, free = max(sizes.values()), shutil.disk_usage(folder.root).free
+    if need > free:
+        raise InputError(
+            f"{folder.root}: {need / 2**20:,.0f} MiB are needed until old files are deleted, and "
+            f"{free / 2**20:,.0f} MiB are free. Make room, then compact again."
+        )
+
+
+def _compact_table(folder: Folder, table: str, groups: Sequence[Group]) -> None:
+    if not groups:
+        return
+    beside, place = folder.compacted(table), folder.table(table)
+    files.make_new_folder(beside)
+    for one in groups:
+        made = _merge(folder, one, beside / one.name.partition("/")[2])
+        known = {n: m for n, m in merged.read(folder, one.pack).items() if _is_there(folder, n)}
+        merged.write(folder, one.pack, known | {one.name: made})
+    gone = {name.partition("/")[2] for one in groups for name in one.parts}
+    for path in place.iterdir():
+        if path.name not in gone:
+            files.link(path, beside / path.name)
+    files.sync_folder(beside)
+    _exchange(beside, place)
+    files.sync_folder(folder.root)
+    files.sync_folder(beside.parent)
+    _remove(beside)
+
+
+def _exchange(beside: Path, place: Path) -> None:
+    try:
+        files.exchange(beside, place)
+    except OSError as error:
+        _remove(beside)
+        raise InputError(
+            f"{place}: this file system cannot exchange two folders in one step "
+            f"({error.strerror}), so nothing is compacted. Copy the results to a local disk of a "
+            f"Linux machine, and compact them there."
+        ) from error
+
+
+def _is_there(folder: Folder, name: str) -> bool:
+    return (folder.root / name).exists()
+
+
+def _merge(folder: Folder, group: Group, place: Path) -> Merged:
+    """Writes the rows of all parts into a new file, in their order, and describes it."""
+    record, rows = merged.read(folder, group.pack), 0
+    tables = (_verified(folder, name, part) for name, part in group.parts.items())
+    first = next(tables)
+    with files.new_file(place) as file:
+        with parquet_writer(file, first.schema, "zstd") as writer:
+            for table in (first, *tables):
+                writer.write_table(table.cast(first.schema), row_group_size=ROW_GROUP)
+                rows += table.num_rows
+        digest = file.digest().hex()
+    spans = [span for name in group.parts for span in _spans(name, record)]
+    return Merged(sha256=digest, rows=rows, spans=tuple(spans))
+
+
+def _spans(name: str, record: Mapping[str, Merged]) -> Sequence[tuple[int, int]]:
+    return record[name].spans if name in record else [_span(name)]
+
+
+def _span(name: str) -> tuple[int, int]:
+    return steps_of(Path(name)) or (0, 0)
+
+
+def _verified(folder: Folder, name: str, part: Part) -> pa.Table:
+    """Reads a part, if it is what was committed: damage must not get a new hash."""
+    try:
+        content = (folder.root / name).read_bytes()
+    except FileNotFoundError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != part.sha256:
+        raise InputError(
+            f"{folder.root / name} is not the file that was committed, so nothing is compacted. "
+            f"`tfc fsck {folder.root}` says what can be done."
+        )
+    with pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True) as file:
+        return file.read(use_threads=False)
+
+
+def _remove(beside: Path) -> None:
+    if beside.is_dir():
+        for path in beside.iterdir():
+            files.remove(path)
+        files.remove(beside)
