@@ -20,6 +20,11 @@ QUEUE_CHUNKS = 4
 Report = Callable[[dict[str, Any]], None]
 
 
+def interval_s(commit_seconds: float, last_cost_s: float) -> float:
+    """Returns the age at which a group is committed, from what the last commit took."""
+    return max(commit_seconds, COMMIT_COST_FACTOR * last_cost_s)
+
+
 class Committer:
     """A context: chunks put in are in the store, in order, when it ends without an error."""
 
@@ -59,7 +64,7 @@ class Committer:
         end = self._store.next_end(span.stop)
         if end is not None:
             return span.stop == end
-        interval = max(self._task.commit_seconds, COMMIT_COST_FACTOR * self._commit_cost)
+        interval = interval_s(self._task.commit_seconds, self._commit_cost)
         is_old = time.monotonic() - self._last_commit >= interval
         if is_old or self._store.pending_bytes >= COMMIT_BYTES:
             self._last_commit = time.monotonic()
