@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -100,13 +101,12 @@ class SharedDisk:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Everything that tfc_jax does to the disk goes through this one meanwhile."""
-        originals = files.os, os.scandir, os.listdir
-        files.os = self  # type: ignore[assignment]
-        os.scandir, os.listdir = self._telling(os.scandir), self._telling(os.listdir)
-        try:
+        with (
+            patch.object(files, "os", self),
+            patch.object(os, "scandir", self._telling(os.scandir)),
+            patch.object(os, "listdir", self._telling(os.listdir)),
+        ):
             yield
-        finally:
-            files.os, os.scandir, os.listdir = originals
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)

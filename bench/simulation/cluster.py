@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +37,7 @@ class Outcome:
     spent: Spent = field(default_factory=Spent)
     storage_busy_s: float = 0.0
     sent_bytes: float = 0.0
-    calls: Counter[str] = field(default_factory=Counter)
+    calls: dict[str, int] = field(default_factory=dict)
     compiled_s: float = 0.0
     dispatch_s: float = 0.0
     failures: int = 0
@@ -89,7 +88,8 @@ class Simulation:
             return
         storage = self.storage
         n_calls = max(math.ceil(request.n_entries / storage.entries_per_call), 1)
-        self.outcome.calls[request.name] += n_calls
+        calls = self.outcome.calls
+        calls[request.name] = calls.get(request.name, 0) + n_calls
         yield from self._use(self._server, n_calls / storage.calls_per_s)
         self.outcome.storage_busy_s += n_calls / storage.calls_per_s
         yield self.env.timeout(n_calls * storage.call_s)

@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,7 @@ def test_killed_before_any_change_no_row_is_lost_or_doubled(
 
 
 @pytest.fixture
-def between(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def between(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Merges all after a table was listed and before a file of it is opened."""
     listed, parts = list[str](), Results._parts
 
