@@ -66,7 +66,7 @@ class Actor(greenlet):
     def kill(self) -> None:
         """Ends the function where it waits."""
         self.parent, self._is_killed = getcurrent(), True
-        if self:
+        if not self.dead:
             self.throw(GreenletExit)
 
     def wait(self, request: Request) -> None:
