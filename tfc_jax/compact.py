@@ -20,12 +20,14 @@ from tfc_jax import files, merged
 from tfc_jax.checkpoint import Part
 from tfc_jax.damage import newest
 from tfc_jax.errors import InputError
+from tfc_jax.executors import channel
 from tfc_jax.folder_tables import clear_traces
 from tfc_jax.layout import Folder, last_step, part_name, steps_of
 from tfc_jax.lock import sole_writer
 from tfc_jax.merged import Merged
 from tfc_jax.orphans import strays
 from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.stage import Stage
 from tfc_jax.stored_files import StoredFiles
 from tfc_jax.tables import ROW_GROUP, parquet_writer
 
@@ -63,6 +65,8 @@ def compact(folder: Folder, say: Say) -> tuple[int, int]:
         for stray in strays(stored):
             raise InputError(f"{stray}")
         clear_traces(folder, settled=())
+        _check_exchange(folder)
+        _end_writers(folder, stored)
         groups = [one for pack in stored.packs for one in _groups(folder, stored, pack, say)]
         _check_room(folder, groups)
         for table in RESULT_TABLES:
@@ -71,8 +75,44 @@ def compact(folder: Folder, say: Say) -> tuple[int, int]:
     return before, before - sum(len(one.parts) - 1 for one in groups)
 
 
+def _end_writers(folder: Folder, stored: StoredFiles) -> None:
+    """Takes packs over whose writers may still be at work on other machines, where no lock holds.
+
+    What they have staged stays for the next launch, and nothing that they do now has an effect.
+    """
+    channel.dismiss(folder)
+    for pack in stored.packs:
+        if folder.stages_of(pack):
+            Stage.take(folder, pack)
+
+
+def _check_exchange(folder: Folder) -> None:
+    """Tries it before anything is merged.
+
+    Raises:
+      InputError: folders cannot be exchanged here.
+    """
+    one, other = (folder.compacted(name) for name in RESULT_TABLES[:2])
+    files.make_new_folder(one)
+    files.make_new_folder(other)
+    try:
+        files.exchange(one, other)
+    except OSError as error:
+        raise InputError(
+            f"{folder.root}: this file system cannot exchange two folders in one step "
+            f"({error.strerror}), so nothing is compacted. Copy the results to a local disk of a "
+            f"Linux machine, and compact them there; over NFS it cannot be done."
+        ) from error
+    finally:
+        files.remove(one)
+        files.remove(other)
+
+
 def _groups(folder: Folder, stored: StoredFiles, pack: str, say: Say) -> Iterator[Group]:
     """Yields the parts that every checkpoint of a pack names: it may have to go on from each."""
+    if folder.stages_of(pack):
+        say(f"pack {pack} is left as it is: `tfc run` has to go on with it first.")
+        return
     paths = stored.checkpoints.get(pack, ())
     damaged, checkpoint = newest(paths, pack)
     if checkpoint is None or damaged:
@@ -119,22 +159,10 @@ def _compact_table(folder: Folder, table: str, groups: Sequence[Group]) -> None:
         if path.name not in gone:
             files.link(path, beside / path.name)
     files.sync_folder(beside)
-    _exchange(beside, place)
+    files.exchange(beside, place)
     files.sync_folder(folder.root)
     files.sync_folder(beside.parent)
     _remove(beside)
-
-
-def _exchange(beside: Path, place: Path) -> None:
-    try:
-        files.exchange(beside, place)
-    except OSError as error:
-        _remove(beside)
-        raise InputError(
-            f"{place}: this file system cannot exchange two folders in one step "
-            f"({error.strerror}), so nothing is compacted. Copy the results to a local disk of a "
-            f"Linux machine, and compact them there."
-        ) from error
 
 
 def _is_there(folder: Folder, name: str) -> bool:

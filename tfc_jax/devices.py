@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tfc_jax.errors import InputError
+from tfc_jax.wording import counted
 
 # What JAX_PLATFORMS calls them -> what we do.
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "gpu": "gpu", "tpu": "tpu"}
@@ -51,6 +52,20 @@ def find() -> Devices:
     if n_chips:
         return Devices("tpu", (0,), n_chips)
     return Devices("cpu", cores())
+
+
+def check_workers(workers: int | None, here: Devices) -> None:
+    """Refuses more workers than accelerators; CPU workers may share a core.
+
+    Raises:
+      InputError: there are more.
+    """
+    n = len(here.ids)
+    if here.platform != "cpu" and (workers or 0) > n:
+        raise InputError(
+            f"--workers: {workers} came, but this machine has "
+            f"{counted(n, f'{here.platform} device')} for workers. Give at most that many."
+        )
 
 
 def cores() -> tuple[int, ...]:

@@ -16,7 +16,6 @@ from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock
 from tfc_jax.options import Options, prepare_process, worker_settings
 from tfc_jax.task import Task
-from tfc_jax.wording import counted
 
 
 class Executor(Protocol):
@@ -79,12 +78,7 @@ class Here:
 
     def __post_init__(self) -> None:
         """CPU workers may share a core; two on one accelerator would fight for its memory."""
-        platform, n = self.found.platform, len(self.found.ids)
-        if platform != "cpu" and (self.options.workers or 0) > n:
-            raise InputError(
-                f"--workers: {self.options.workers} came, but this machine has "
-                f"{counted(n, f'{platform} device')} for workers. Give at most that many."
-            )
+        devices.check_workers(self.options.workers, self.found)
 
     def execute(
         self, tasks: Sequence[Task], lock: Lock, on_event: OnEvent, interrupt: Interrupt

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tfc_jax import files
 from tfc_jax.contents import is_left_by_launch
+from tfc_jax.errors import InputError
 from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
@@ -122,7 +123,7 @@ def gather_runs(folder: Folder) -> None:
     """
     try:
         _gather_runs(folder)
-    except OSError as error:
+    except (OSError, InputError) as error:  # while others write, a file may be unreadable
         logger.warning(
             "%s: this copy of the runs table was not written (%s). No row is lost; plans and "
             "status take longer.",

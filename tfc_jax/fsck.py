@@ -111,10 +111,17 @@ def check(folder: Folder) -> Report:
     return Report(
         packs=len(packs),
         files=len(everything),
-        size=sum(path.stat().st_size for path in everything),
+        size=sum(map(_size, everything)),
         findings=(*misplaced.values(), *(one for one in found if one.path not in misplaced)),
         lost=tuple(p for p, found in of_packs.items() if any(map(_is_loss, found))),
     )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # merged or replaced meanwhile
+        return 0
 
 
 def _check_started(folder: Folder) -> Iterator[Finding]:

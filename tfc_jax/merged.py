@@ -34,7 +34,7 @@ class Merged(BaseModel):
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     rows: Annotated[int, Field(strict=True, ge=0, lt=2**62)]
-    spans: tuple[tuple[_Step, _Step], ...]
+    spans: Annotated[tuple[tuple[_Step, _Step], ...], Field(min_length=2)]
 
     def parts(self, name: str) -> list[str]:
         """Returns the names of the parts, as checkpoints name them; `name` is that of the file."""

@@ -29,7 +29,7 @@ ROWS_REMEDY = f"Delete it: `tfc run` writes it again {FROM_CHECKPOINT}."
 def check_packs(
     folder: Folder, packs: Sequence[str], stored: StoredFiles
 ) -> dict[str, list[Finding]]:
-    """Checks packs side by side, again those that were committed to meanwhile.
+    """Checks packs side by side, again those that were committed to or merged meanwhile.
 
     Returns:
       what was found, by pack.
@@ -42,7 +42,7 @@ def check_packs(
         before, suspicious = stored, [pack for pack in packs if found[pack]]
         if suspicious:
             stored = StoredFiles.of(folder)
-        packs = [p for p in suspicious if stored.checkpoints.get(p) != before.checkpoints.get(p)]
+        packs = [p for p in suspicious if stored.of_pack(p) != before.of_pack(p)]
     return found
 
 

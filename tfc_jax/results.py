@@ -228,8 +228,11 @@ class Results:
 
     def has(self, table: str, column: str) -> bool:
         """Whether the sweep records this column."""
+        return _listed_again(lambda: column in self._first_names(table))
+
+    def _first_names(self, table: str) -> list[str]:
         files = sorted(self._folder.table(table).glob("*.parquet"))
-        return bool(files) and column in self._names(files[0])
+        return self._names(files[0]) if files else []
 
     def _check_runs(self) -> None:
         if not self._folder.has_runs:

@@ -50,6 +50,9 @@ class StoredFiles:
             yield from self.checkpoints.get(pack, ())
             yield from self.parts.get(pack, ())
 
+    def of_pack(self, pack: str) -> list[Path]:
+        return list(self.of_packs([pack]))
+
     @property
     def all_parts(self) -> Iterator[Path]:
         return chain.from_iterable(self.parts.values())

@@ -21,6 +21,7 @@ from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.lock import sole_writer
 from tfc_jax.results import Results, open_results
 from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.stage import Fenced, Stage
 from tfc_jax.status import read_status
 
 CHANGES = (
@@ -152,6 +153,23 @@ def test_results_that_are_in_use_or_mixed_are_refused(folder: Folder) -> None:
     (folder.table("steps") / "mine.csv").touch()
     with pytest.raises(InputError, match=r"mine\.csv is no part of this table"):
         merge(folder)
+
+
+def test_a_writer_that_no_lock_holds_back_adds_nothing_afterwards(
+    folder: Folder, sweep: Sweep, trained: Path, tmp_path: Path
+) -> None:
+    """An element of SLURM goes on for a while after its launcher was killed."""
+    pack = of_pack(folder)
+    late = folder.parts_of("steps", pack)[-1]
+    writer = Stage.take(folder, pack)
+    writer.take_in(late, f"steps-{late.name}")  # it has not published it yet
+    told: list[str] = []
+    compact(folder, told.append)
+    assert told == [f"pack {pack} is left as it is: `tfc run` has to go on with it first."]
+    with pytest.raises(Fenced):
+        writer.link(f"steps-{late.name}", late)
+    assert train(sweep, folder.root) == {"done": 6}
+    check(folder, trained)
 
 
 def test_a_file_system_that_cannot_exchange_folders_keeps_what_there_is(

@@ -10,6 +10,7 @@ from tfc_jax.executors import fleet, remote
 from tfc_jax.executors.fleet import Lost
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.lock import Lock
+from tfc_jax.options import Options
 from tfc_jax.task import Task
 
 Train = Callable[[str], str]
@@ -69,12 +70,12 @@ class OnInline:
 
     engine: Inline
     found: Devices = CPU
+    options: Options = field(default_factory=Options)
 
     def execute(
         self, tasks: Sequence[Task], lock: Lock, on_event: OnEvent, interrupt: Interrupt
     ) -> None:
-        given = (tasks, self.found, lock, on_event, interrupt)
-        fleet.execute(self.engine, *given, deterministic=False)
+        fleet.execute(self.engine, tasks, self.found, lock, on_event, interrupt, self.options)
 
 
 def lost(order: str) -> str:

@@ -188,6 +188,25 @@ def test_what_jax_is_told_here_it_is_told_there_but_for_caches(
     assert (told["PJRT_NPROC"], told["OMP_NUM_THREADS"]) == ("1", "1")
 
 
+def test_a_worker_elsewhere_has_the_settings_of_the_launch(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, float | None]] = []
+    options = Options(deterministic=True, max_memory=2e9)
+
+    def settle(variables: object, deterministic: bool, max_memory: float | None) -> bool:
+        seen.append((deterministic, max_memory))
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_prepare", settle)
+        there = OnInline(Inline(), options=options)
+        launch(
+            sweep, Folder(tmp_path / "out"), options, CPU, lambda event: None, Interrupt(), there
+        )
+    assert set(seen) == {(True, 2e9)}
+
+
 def test_a_stop_lets_a_pack_end_its_chunk_and_the_next_launch_goes_on(
     sweep: Sweep, tmp_path: Path, reference: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A machine that would train something else, or nothing, says so by name before it trains."""
 
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import replace
@@ -48,14 +49,14 @@ def wanted(archive: Path) -> list[dict[str, object]]:
 def test_the_same_machine_fits(post: Post, archive: Path) -> None:
     needed = wanted(archive)
     assert len(needed) == 1
-    assert node.misfits(post, node.tools(), needed) == []
+    assert node.misfits(post, "", node.tools(), needed) == []
     assert [path.name for path in post.path.iterdir()] == ["orders"]
 
 
 def test_every_tool_of_another_version_is_named(post: Post) -> None:
     launcher = node.tools() | {"jax": "0.0.1", "code of tfc_jax": "0123456789ab"}
     here = node.tools()
-    assert node.misfits(post, launcher, []) == [
+    assert node.misfits(post, "", launcher, []) == [
         f"{NODE}jax {here['jax']} is installed there, but 0.0.1 where the launch was started. "
         f"Install the same version on both.",
         f"{NODE}code of tfc_jax {here['code of tfc_jax']} is installed there, but 0123456789ab "
@@ -65,7 +66,7 @@ def test_every_tool_of_another_version_is_named(post: Post) -> None:
 
 def test_a_tool_that_is_not_there_is_named(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "DISTRIBUTIONS", ("tfc_jax", "jaks"))
-    (said,) = node.misfits(post, node.tools() | {"jaks": "1.0"}, [])
+    (said,) = node.misfits(post, "", node.tools() | {"jaks": "1.0"}, [])
     assert said.startswith(f"{NODE}jaks nothing is installed there, but 1.0")
 
 
@@ -86,23 +87,35 @@ def test_a_data_set_that_is_absent_or_another_is_named(post: Post, archive: Path
     needed = wanted(archive)
     write(archive, 1)
     node._digest.cache_clear()
-    (said,) = node.misfits(post, node.tools(), needed)
+    (said,) = node.misfits(post, "", node.tools(), needed)
     assert said.startswith(f"{NODE}npz:{archive} has other content there (SHA-256 ")
     archive.unlink()
     node._digest.cache_clear()
-    (said,) = node.misfits(post, node.tools(), needed)
+    (said,) = node.misfits(post, "", node.tools(), needed)
     assert said.startswith(f"{NODE}npz:{archive} cannot be loaded there: ")
+
+
+def test_a_machine_that_cannot_use_the_object_store_is_named(
+    post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "s3://bucket/results"
+    (said,) = node.misfits(Post(tmp_path / "elsewhere", "probe"), url, {}, [])
+    assert "Set TFC_CACHE, for the launch, to a folder on a file system that all nodes" in said
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (said,) = node.misfits(post, url, node.tools(), [])
+    assert said.startswith(f"{NODE}it cannot store results there: {url}: no valid credentials")
 
 
 def test_results_that_are_not_seen_or_not_writable_are_named(
     post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (said,) = node.misfits(Post(tmp_path / "elsewhere", "probe"), {}, [])
+    (said,) = node.misfits(Post(tmp_path / "elsewhere", "probe"), "", {}, [])
     assert said.startswith(f"{NODE}it does not see {tmp_path / 'elsewhere'}, where this launch")
 
     def refuse(path: Path, content: bytes) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    (said,) = node.misfits(post, {}, [])
+    (said,) = node.misfits(post, "", {}, [])
     assert said.startswith(f"{NODE}it cannot write in {post.path} (Permission denied).")

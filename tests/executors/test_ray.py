@@ -23,7 +23,9 @@ from tests.executors.commands import (
     until_logged,
 )
 from tests.sweeps import content, train, write_sweep
+from tfc_jax import devices
 from tfc_jax.config import load_sweep
+from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
 from tfc_jax.executors import ray as on_ray
 from tfc_jax.options import Options
@@ -131,6 +133,21 @@ def test_what_is_no_address_is_refused(
         pass
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=said), on_ray.opened(Options()):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("here", "said"),
+    [
+        (Devices("tpu", (0,), 4), "gives workers no TPU chips"),
+        (Devices("gpu", (0, 1)), "--workers: 3 came, but this machine has 2 gpu devices"),
+    ],
+)
+def test_devices_that_ray_would_not_give_to_workers_are_refused(
+    here: Devices, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "find", lambda: here)
+    with pytest.raises(InputError, match=said), on_ray.opened(Options(workers=3)):
         pass
 
 

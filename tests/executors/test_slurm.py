@@ -111,6 +111,7 @@ def test_a_key_that_sbatch_does_not_know_is_refused() -> None:
         ({"time": "0"}, "in minutes is allowed"),
         ({"array_size": "all"}, "a whole number >= 1 is allowed"),
         ({"cluster": "lokal"}, "Did you mean 'local'?"),
+        ({"cluster": "local", "gres": "gpu:1"}, "--slurm gres: not with cluster=local"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(given: dict[str, str], said: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.executors.engines import Inline, OnInline
 from tests.objects.packs import before_requests
 from tests.objects.store import BUCKET, Local
 from tests.sweeps import CPU, content, make_sweep, train, write_sweep
@@ -112,6 +113,18 @@ def test_workers_may_be_on_machines_that_share_nothing_with_the_launcher(
 
     monkeypatch.setattr(inline, "execute", elsewhere)
     assert train_at(place, sweep) == {"done": 6}
+    assert content(local.as_folder(place, tmp_path / "copied")) == content(folder)
+
+
+def test_packs_that_an_engine_carries_are_stored_there_too(
+    local: Local, place: Place, sweep: Sweep, folder: Path, tmp_path: Path
+) -> None:
+    """Ray and SLURM do no more for a launch than this one does."""
+    engine, chosen = Inline(), Options(pack_width=3)
+    there = OnInline(engine)
+    counts = launch_at(place, sweep, chosen, there, lambda event: None, Interrupt(), pytest.fail)
+    assert counts == {"done": 6}
+    assert {order.url for order in engine.orders} == {place.url}
     assert content(local.as_folder(place, tmp_path / "copied")) == content(folder)
 
 

@@ -186,7 +186,8 @@ def _drop(path: Path) -> None:
     away = path.with_name(f"launch-{secrets.token_hex(8)}")
     with suppress(FileNotFoundError):
         files.rename(path, away)
-        shutil.rmtree(away)
+        # What a node still holds open stays over NFS; the next launch deletes it.
+        shutil.rmtree(away, ignore_errors=True)
 
 
 def _understood(line: bytes) -> dict[str, Any] | None:

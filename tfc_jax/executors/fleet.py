@@ -19,6 +19,7 @@ from tfc_jax.executors.channel import Channel
 from tfc_jax.executors.local import Interrupt, OnEvent, fail
 from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock
+from tfc_jax.options import Options
 from tfc_jax.task import Task
 
 POLL_SECONDS = 0.3
@@ -65,8 +66,7 @@ def execute(
     lock: Lock,
     on_event: OnEvent,
     interrupt: Interrupt,
-    *,
-    deterministic: bool,
+    options: Options,
 ) -> None:
     """Trains every task; returns when all are finished, failed, or stopped.
 
@@ -83,7 +83,9 @@ def execute(
                 path=str(channel.path),
                 start=os.getcwd(),
                 environment=remote.environment(found),
-                deterministic=deterministic,
+                deterministic=options.deterministic,
+                max_memory=options.max_memory,
+                url=next((task.url for task in tasks), ""),
                 tools=node.tools(),
                 wanted=node.wanted_data(tasks),
             )

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from tfc_jax import data
+from tfc_jax.errors import InputError
 from tfc_jax.executors.channel import Post
 from tfc_jax.task import Task
 
 # Where these differ, so may numbers; and what a task says to one it may not say to another.
-DISTRIBUTIONS = ("tfc_jax", "jax", "jaxlib")
+DISTRIBUTIONS = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 HERE = Path(__file__).parents[1]
 
 
 def tools() -> dict[str, str]:
     """Returns the versions of what trains here, and a hash of the code of this package."""
-    return {library: _version(library) for library in DISTRIBUTIONS} | {"code of tfc_jax": _code()}
+    python = ".".join(platform.python_version_tuple()[:2])
+    libraries = {library: _version(library) for library in DISTRIBUTIONS}
+    return {"Python": python, **libraries, "code of tfc_jax": _code()}
 
 
 def wanted_data(tasks: Sequence[Task]) -> list[dict[str, Any]]:
@@ -38,16 +41,18 @@ def wanted_data(tasks: Sequence[Task]) -> list[dict[str, Any]]:
 
 
 def misfits(
-    post: Post, launcher: Mapping[str, str], wanted: Sequence[Mapping[str, Any]]
+    post: Post, url: str, launcher: Mapping[str, str], wanted: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Returns why this machine must not train, one sentence each that names it.
 
     Args:
-      post: into the results folder.
+      post: into the results folder, or the copy of it that the launcher writes.
+      url: of results in an object store, else empty.
       launcher: what `tools` returned where the launch was planned.
       wanted: of `wanted_data`.
     """
-    found = list(_misfits_of_folder(post)) or [*_misfits_of_tools(launcher), *_misfits_of(wanted)]
+    found = list(_misfits_of_folder(post, url))
+    found = found or [*_misfits_of_tools(launcher), *_misfits_of(wanted), *_misfits_of_store(url)]
     return [f"{name()}: {one}" for one in found]
 
 
@@ -56,7 +61,13 @@ def name() -> str:
     return f"node {platform.node()}"
 
 
-def _misfits_of_folder(post: Post) -> Iterator[str]:
+def _misfits_of_folder(post: Post, url: str) -> Iterator[str]:
+    if not post.is_seen and url:
+        yield (
+            "it does not see the folder through which the launch speaks to its workers. Set "
+            "TFC_CACHE, for the launch, to a folder on a file system that all nodes share."
+        )
+        return
     if not post.is_seen:
         yield (
             f"it does not see {post.path}, where this launch stores its results. Give an --out on "
@@ -95,6 +106,22 @@ def _misfits_of(wanted: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"{one['name']} has other content there (SHA-256 {digest[:12]}, not "
                 f"{one['sha256'][:12]}). Copy the data set of the launcher's machine."
             )
+
+
+@cache
+def _misfits_of_store(url: str) -> tuple[str, ...]:
+    """Asked once per process; keys and options are those of its own environment."""
+    if not url:
+        return ()
+    from tfc_jax.objects.bucket import Bucket
+    from tfc_jax.objects.place import place_at
+    from tfc_jax.objects.probe import check_conditions
+
+    try:
+        check_conditions(Bucket(place_at(url)))
+    except InputError as error:
+        return (f"it cannot store results there: {error}",)
+    return ()
 
 
 @cache

@@ -79,8 +79,7 @@ class OnRay:
     ) -> None:
         """Trains one task of Ray per pack; machines that join later take part."""
         engine = _Engine(self.found.platform, self.options.workers)
-        given = (tasks, self.found, lock, on_event, interrupt)
-        fleet.execute(engine, *given, deterministic=self.options.deterministic)
+        fleet.execute(engine, tasks, self.found, lock, on_event, interrupt, self.options)
 
 
 class _Engine:
@@ -211,6 +210,12 @@ def _started(options: Options) -> Iterator[None]:
             "Give the address of a cluster that runs."
         )
     here = devices.find()
+    if here.platform == "tpu":
+        raise InputError(
+            "--executor ray: a Ray that is started here gives workers no TPU chips. Leave "
+            "--executor out: one worker shares each pack among all chips of this machine."
+        )
+    devices.check_workers(options.workers, here)
     n = options.workers or len(here.ids)
     folder = _temporary_folder()
     try:
@@ -223,6 +228,8 @@ def _started(options: Options) -> Iterator[None]:
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else it listens on all interfaces
             "RAY_USAGE_STATS_ENABLED": "0",
         }
+        if here.platform == "gpu":  # Ray hands these out, one each
+            private["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, here.ids[:n]))
         with _quiet(private):
             import ray
 

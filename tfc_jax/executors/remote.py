@@ -37,7 +37,8 @@ class Order:
       path: folder of the launch.
       start: current folder of the launcher, from which paths of data sets may start.
       environment: variables to set before JAX starts.
-      deterministic: of the options.
+      deterministic, max_memory: of the options.
+      url: of results in an object store, else empty.
       tools: of the launcher (node.tools).
       wanted: data sets (node.wanted_data).
     """
@@ -47,6 +48,8 @@ class Order:
     start: str
     environment: Mapping[str, str]
     deterministic: bool
+    max_memory: float | None
+    url: str
     tools: Mapping[str, str]
     wanted: Sequence[Mapping[str, Any]]
 
@@ -79,7 +82,7 @@ def _concerns_numbers(variable: str) -> bool:
 def look(order: str) -> list[str]:
     """Returns why this machine cannot train for a launch; empty if it can."""
     told = Order.read(order)
-    return node.misfits(Post(Path(told.path), "probe"), told.tools, told.wanted)
+    return node.misfits(Post(Path(told.path), "probe"), told.url, told.tools, told.wanted)
 
 
 def train(order: str) -> str:
@@ -99,8 +102,9 @@ def _trained(told: Order, task: Task, post: Post) -> dict[str, Any]:
     try:
         if post.is_seen and post.should_stop():
             return {"event": "stopped"}
-        why = node.misfits(post, told.tools, told.wanted)
-        if not why and not _prepare(tuple(told.environment.items()), told.deterministic):
+        why = node.misfits(post, told.url, told.tools, told.wanted)
+        variables = tuple(told.environment.items())
+        if not why and not _prepare(variables, told.deterministic, told.max_memory):
             why = [f"{node.name()}: JAX was imported before a worker could set its environment."]
         return {"event": REFUSED, "why": why} if why else _serve(task, post)
     except LaunchOver:  # nobody hears this
@@ -125,11 +129,14 @@ def _serve(task: Task, post: Post) -> dict[str, Any]:
 
 
 @cache  # a process may train many packs; its environment is set once
-def _prepare(variables: tuple[tuple[str, str], ...], deterministic: bool) -> bool:
+def _prepare(
+    variables: tuple[tuple[str, str], ...], deterministic: bool, max_memory: float | None
+) -> bool:
     """Sets the environment of this process; returns whether JAX had not started with another."""
     before = dict(os.environ)
     os.environ.update(variables)
-    wanted = dict(variables) | worker_settings(Options(deterministic=deterministic))
+    options = Options(deterministic=deterministic, max_memory=max_memory)
+    wanted = dict(variables) | worker_settings(options)
     os.environ.update(wanted)
     logging.basicConfig(level=logging.WARNING)
     return "jax" not in sys.modules or all(before.get(n) == v for n, v in wanted.items())

@@ -12,7 +12,7 @@ import logging
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +84,7 @@ class OnSlurm:
     ) -> None:
         """Trains one element per pack."""
         engine = _Engine(self.asked, remote.environment(self.found), len(self.found.ids))
-        given = (tasks, self.found, lock, on_event, interrupt)
-        fleet.execute(engine, *given, deterministic=self.options.deterministic)
+        fleet.execute(engine, tasks, self.found, lock, on_event, interrupt, self.options)
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,7 @@ class _Asked:
         time_limit = _whole("time", given.pop("time", str(MINUTES)))
         _check_known(given)
         if cluster == "local":
+            _refuse_of_local(given)
             return cls(cluster, options.workers or size, {"timeout_min": time_limit})
         _check_commands()
         parameters = {"time": time_limit, "cpus_per_task": 1, "job_name": "tfc"}
@@ -208,6 +208,14 @@ def _check_known(given: dict[str, str]) -> None:
                 f"{', '.join(known)}."
                 for name in wrong
             ]
+        )
+
+
+def _refuse_of_local(given: Iterable[str]) -> None:
+    if names := ", ".join(given):
+        raise InputError(
+            f"--slurm {names}: not with cluster=local, which trains on CPUs of this machine. Leave "
+            f"one of them out."
         )
 
 
