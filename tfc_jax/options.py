@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tfc_jax.cache import cache_root
 from tfc_jax.choices import Choice
 from tfc_jax.devices import Devices
 from tfc_jax.executors import local
@@ -72,7 +73,7 @@ def prepare_process(options: Options, found: Devices) -> None:
 
 def worker_settings(options: Options) -> dict[str, str]:
     """Environment of every worker: the compile cache; memory and determinism as asked for."""
-    cache = Path(os.environ.get("TFC_CACHE", Path.home() / ".cache" / "tfc_jax")) / "xla"
+    cache = cache_root() / "xla"
     defaults = {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfc_jax import data
+from tfc_jax.cache import cache_root
 from tfc_jax.data import Dataset, _cache
 from tfc_jax.errors import InputError
 
@@ -126,7 +127,7 @@ def test_processes_that_write_the_same_data_sets_do_not_disturb_each_other(
 
 def test_the_default_cache_is_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TFC_CACHE")
-    assert _cache.root() == Path.home() / ".cache" / "tfc_jax"
+    assert cache_root() == Path.home() / ".cache" / "tfc_jax"
 
 
 def test_a_cache_copied_from_another_machine_is_read(

@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tfc_jax import data
+from tfc_jax.cache import cache_root
 from tfc_jax.data import _cache
 from tfc_jax.data._tfds_builder import split_for_test, unsuitable
 from tfc_jax.errors import InputError
@@ -85,7 +86,7 @@ def test_what_is_not_prepared_is_refused_with_the_remedy() -> None:
     ("name", "folder"), [("tfds:mnist", "tfds+mnist"), ("tfds:a_b/c.d-e", "tfds+a_b+c.d-e")]
 )
 def test_arrays_lie_in_a_folder_without_colons_or_slashes(name: str, folder: str) -> None:
-    assert _cache.folder(name) == _cache.root() / "data" / folder
+    assert _cache.folder(name) == cache_root() / "data" / folder
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ class TestPreparedByTfds:
     def test_preparing_converts_what_is_there_and_asks_no_network(self) -> None:
         state = data.prepare("tfds:stripes/thin")
         assert state == data.State(
-            "tfds:stripes/thin", True, str(_cache.root() / "data" / "tfds+stripes+thin")
+            "tfds:stripes/thin", True, str(cache_root() / "data" / "tfds+stripes+thin")
         )
 
     @pytest.mark.parametrize(

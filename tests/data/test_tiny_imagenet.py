@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tfc_jax import data
+from tfc_jax.cache import cache_root
 from tfc_jax.data import Dataset, _cache, tiny_imagenet
 from tfc_jax.errors import InputError
 
@@ -118,7 +119,7 @@ class TestPrepared:
         assert sorted(prepared.y_train) != prepared.y_train.tolist()
 
     def test_nothing_but_the_arrays_and_the_log_is_left(self, prepared: Dataset) -> None:
-        left = sorted(path.name for path in _cache.root().iterdir())
+        left = sorted(path.name for path in cache_root().iterdir())
         assert left == ["data", f"prepare-{NAME}.log"]
 
     def test_a_file_that_is_no_image_is_refused_with_the_log(self, archive: Path) -> None:

@@ -1,7 +1,6 @@
 """Data sets as plain .npy files with checksums: written whole or not at all, checked when read."""
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -9,17 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tfc_jax.cache import cache_root
 from tfc_jax.data._dataset import ARRAYS, Dataset
 from tfc_jax.errors import InputError
 from tfc_jax.files import sha256, sync_file, sync_folder
 
 _META = "dataset.json"
 _SUMS = "SHA256SUMS"  # in the format that `sha256sum --check` reads
-
-
-def root() -> Path:
-    """$TFC_CACHE, else ~/.cache/tfc_jax."""
-    return Path(os.environ.get("TFC_CACHE") or "~/.cache/tfc_jax").expanduser()
 
 
 def make_root() -> Path:
@@ -29,10 +24,10 @@ def make_root() -> Path:
       InputError: it cannot be created.
     """
     try:
-        root().mkdir(parents=True, exist_ok=True)
+        cache_root().mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(root(), error) from error
-    return root()
+        raise _unwritable(cache_root(), error) from error
+    return cache_root()
 
 
 def file_name(name: str) -> str:
@@ -45,7 +40,7 @@ def file_name(name: str) -> str:
 
 def folder(name: str) -> Path:
     """Where the arrays of one data set are, or would be."""
-    return root() / "data" / file_name(name)
+    return cache_root() / "data" / file_name(name)
 
 
 def read(name: str) -> Dataset:

@@ -1,11 +1,11 @@
 """Which results in an object store are meant, and where this machine keeps its copies of them."""
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfc_jax.cache import cache_root
 from tfc_jax.errors import InputError, quoted
 
 SCHEMES = ("s3", "gs", "az")
@@ -32,8 +32,7 @@ class Place:
     @property
     def cache(self) -> Path:
         """The folder of this machine that has its copies; may be deleted while no command runs."""
-        home = Path(os.environ.get("TFC_CACHE") or Path.home() / ".cache" / "tfc_jax")
-        return home / "objects" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        return cache_root() / "objects" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     @property
     def seen(self) -> Path:
