@@ -13,12 +13,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 from bench.simulation.actors import SharedDisk
 from bench.simulation.cluster import Simulation
 from bench.simulation.costs import STORAGES, Cluster, PackCosts, Storage, costs_of
 from bench.simulation.curve import Point, draw, table
 from bench.simulation.miniature import check, tasks_of
+from tfc_jax import committer
 from tfc_jax.config import load_sweep
 from tfc_jax.layout import Folder
 
@@ -27,7 +29,12 @@ SWEEP = Path(__file__).with_name("pack.yaml")
 
 
 def simulate(
-    n_packs: int, costs: PackCosts, cluster: Cluster, storage: Storage, seed: int = 0
+    n_packs: int,
+    costs: PackCosts,
+    cluster: Cluster,
+    storage: Storage,
+    seed: int = 0,
+    commit_cost_factor: float = committer.COMMIT_COST_FACTOR,
 ) -> Point:
     """Trains so many packs on a cluster, and looks at every row that comes of it."""
     with tempfile.TemporaryDirectory(dir=_memory(), prefix="tfc_simulation.") as folder:
@@ -35,7 +42,8 @@ def simulate(
         began = time.perf_counter()
         tasks = tasks_of(n_packs, out)
         simulation = Simulation(tasks, costs, cluster, storage, seed)
-        with SharedDisk(out.root).installed():
+        factor = patch.object(committer, "COMMIT_COST_FACTOR", commit_cost_factor)
+        with factor, SharedDisk(out.root).installed():
             outcome = simulation.run()
         check(tasks, out)
         return Point(n_packs, costs, cluster, storage, outcome, time.perf_counter() - began)
@@ -55,7 +63,9 @@ def main() -> None:
         for nodes in options.nodes:
             cluster = replace(real, nodes=nodes)
             n_packs = nodes * options.slots * options.packs
-            points.append(simulate(n_packs, costs, cluster, STORAGES[name]))
+            points.append(
+                simulate(n_packs, costs, cluster, STORAGES[name], 0, options.commit_cost_factor)
+            )
             print(table(points[-1:], heading=len(points) == 1), flush=True)
     if options.out:
         options.out.with_suffix(".json").write_text(
@@ -74,12 +84,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, nargs="+", default=NODES)
     parser.add_argument("--slots", type=int, default=1, help="accelerators of a node")
     parser.add_argument("--packs", type=int, default=4, help="for each accelerator")
-    parser.add_argument("--storage", nargs="+", choices=STORAGES, default=["nfs", "parallel"])
+    parser.add_argument(
+        "--storage", nargs="+", choices=STORAGES, default=["nfs", "parallel", "objects"]
+    )
     parser.add_argument(
         "--mtbf-days",
         type=float,
         default=2.0,
         help="of one node; of machines that may be preempted, say",
+    )
+    parser.add_argument(
+        "--commit-cost-factor",
+        type=float,
+        default=committer.COMMIT_COST_FACTOR,
+        help="a commit waits for so many times the seconds of the last; 0: the clock alone decides",
     )
     parser.add_argument("--slow-share", type=float, default=0.02, help="of nodes, half as fast")
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.png")

@@ -143,7 +143,7 @@ class Simulation:
     def actor(self, task: Task, slowness: float) -> Actor:
         """Returns an attempt to finish a pack that has not begun."""
         step_s = self.costs.train_s * slowness / STEPS
-        life = Life(task, step_s, lambda: self.env.now, self.outcome.spent)
+        life = Life(task, self.costs, step_s, lambda: self.env.now, self.outcome.spent)
         return Actor(life.run, size_of(self.costs))
 
     def _end(self, task: Task) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from bench.simulation.actors import SizeOf, Work, wait
 from bench.simulation.costs import PackCosts
 from tfc_jax.chunk import Chunk
-from tfc_jax.committer import interval_s
+from tfc_jax.committer import COMMIT_BYTES, interval_s
 from tfc_jax.layout import Folder, steps_of
 from tfc_jax.record import Record
 from tfc_jax.schema import result_columns
@@ -50,11 +50,13 @@ class Life:
     """One attempt to finish a pack.
 
     Attributes:
+      costs: of the pack that this one stands for.
       step_s: seconds of one step in miniature, on this node.
       now: the simulated clock, seconds.
     """
 
     task: Task
+    costs: PackCosts
     step_s: float
     now: Callable[[], float]
     spent: Spent
@@ -79,8 +81,7 @@ class Life:
         """Commits as the committer does: the steps that follow are trained meanwhile."""
         commit_s = 0.0
         while step < self.task.steps:
-            due_s = interval_s(self.task.commit_seconds, commit_s)
-            stop = min(step + math.ceil(due_s / self.step_s), self.task.steps)
+            stop = min(step + self._steps_of_a_group(commit_s), self.task.steps)
             train_s = (stop - step) * self.step_s
             hidden_s = min(commit_s, train_s)
             wait(Work(train_s - hidden_s))
@@ -91,6 +92,11 @@ class Life:
             store.commit(_state(stop), 0.0, "done" if stop == self.task.steps else "running")
             commit_s, step = self.now() - began, stop
         self.spent.stored += commit_s
+
+    def _steps_of_a_group(self, commit_s: float) -> int:
+        due_s = interval_s(self.task.commit_seconds, commit_s)
+        bytes_per_step = self.costs.waiting_bytes / STEPS
+        return math.ceil(min(due_s / self.step_s, COMMIT_BYTES / bytes_per_step))
 
 
 def size_of(costs: PackCosts) -> SizeOf:
