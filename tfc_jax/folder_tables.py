@@ -57,6 +57,7 @@ def clear_traces(folder: Folder, settled: Container[str]) -> None:
     """Deletes what a kill left: stages of packs that are done or merged, half-written files."""
     for beside in filter(Path.exists, map(folder.compacted, RESULT_TABLES)):
         shutil.rmtree(beside)
+    folder.staged_merged.unlink(missing_ok=True)
     for stage in folder.staging.glob("*.*.*"):
         if pack_of(stage) in settled:
             shutil.rmtree(stage)

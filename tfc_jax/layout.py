@@ -124,6 +124,11 @@ class Folder:
         """The folder that takes the place of a table's when its parts are merged (compact.py)."""
         return self.staging / f"compact-{table}"
 
+    @property
+    def staged_merged(self) -> Path:
+        """What `merged` is written as first, of whatever pack."""
+        return self.staging / "merged.json"
+
     def parts_of(self, table: str, pack: str) -> list[Path]:
         """Data files of a pack in step order."""
         parts = _named(self.table(table), f"{checked_pack(pack)}-", ".parquet")

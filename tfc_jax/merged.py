@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from tfc_jax import files
 from tfc_jax.checkpoint import Part
+from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder, part_name
 from tfc_jax.untrusted import DamagedFile, read_json
 
@@ -56,7 +57,7 @@ def read(folder: Folder, pack: str) -> dict[str, Merged]:
         record = _Record.model_validate(read_json(path)).root
     except FileNotFoundError:
         return {}
-    except (ValueError, ValidationError) as error:
+    except (InputError, ValidationError) as error:
         told = f"is no record of merged files ({' '.join(str(error).split())[:100]})"
         raise DamagedFile(path, folder.root, told) from error
     return record
@@ -65,7 +66,7 @@ def read(folder: Folder, pack: str) -> dict[str, Merged]:
 def write(folder: Folder, pack: str, record: Mapping[str, Merged]) -> None:
     """Stores what is merged of a pack, durably."""
     content = {name: merged.model_dump() for name, merged in sorted(record.items())}
-    staged = folder.staging / folder.merged(pack).name
+    staged = folder.staged_merged
     with files.new_file(staged) as file:
         file.write(json.dumps(content, indent=1).encode())
     files.move_in(staged, folder.merged(pack))

@@ -48,7 +48,7 @@ def refuse_damage(
     is_small = _size_within(VERIFIED_WHOLE, folder, stored, steps_done)
     whole = check_packs(folder, list(done), stored) if is_small else {}
     for pack, steps in done.items():
-        of_pack = [one for one in whole.get(pack, ()) if one.path.parent != folder.checkpoints]
+        of_pack = [one for one in whole.get(pack, ()) if not _is_checkpoint(folder, one.path)]
         passed += [one for one in whole.get(pack, ()) if one not in of_pack]
         found += of_pack or _check_steps(folder, pack, steps, stored.parts.get(pack, ()))
     for pack in unfinished:
@@ -58,6 +58,10 @@ def refuse_damage(
     _refuse(folder, found)
     for one in passed[:MOST_NAMED]:
         logger.warning("%s. `tfc fsck %s` says more.", str(one).removesuffix("."), folder.root)
+
+
+def _is_checkpoint(folder: Folder, path: Path) -> bool:
+    return path.parent == folder.checkpoints and path.suffix == ".npz"
 
 
 def _refuse(folder: Folder, found: Iterable[Finding]) -> None:
