@@ -352,11 +352,17 @@ def fsck(results: ResultsPath, as_json: AsJson = False) -> None:
 
 @app.command()
 @reports_errors
-def compact(results: ResultsPath) -> None:
-    """Merge the data files of each pack into one per table; readers and later launches go on."""
+def compact(
+    results: ResultsPath,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait until no launch is at work; in the background, say."),
+    ] = False,
+) -> None:
+    """Merge the data files of each pack into one or two per table; readers and launches go on."""
     from tfc_jax.commands import merge_parts
 
-    merge_parts(results)
+    merge_parts(results, waits=wait)
 
 
 @app.command()

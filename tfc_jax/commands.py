@@ -213,12 +213,12 @@ def verify(results: Path, *, as_json: bool) -> None:
     raise typer.Exit(SOME_FAILED if report.damage else 0)
 
 
-def merge_parts(results: Path) -> None:
+def merge_parts(results: Path, *, waits: bool) -> None:
     """Merges data files, and says how many there are now."""
     refuse_place(results, "objects are not merged. Readers of object stores read them as they are.")
     folder = Folder(results)
     manifest.launched_sweep(folder)
-    before, now = compact(folder, partial(tell, err=True))
+    before, now = compact(folder, partial(tell, err=True), waits=waits)
     echo(f"{results}: {counted(before, 'data file')} before, {now:,} now")
 
 

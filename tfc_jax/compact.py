@@ -8,6 +8,7 @@ afterwards finds a name that is gone, and lists again: a merged file has a name 
 
 import hashlib
 import io
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,18 +50,19 @@ class Group:
         return f"{self.table}/{part_name(self.pack, first, stop)}"
 
 
-def compact(folder: Folder, say: Say) -> tuple[int, int]:
+def compact(folder: Folder, say: Say, *, waits: bool = False) -> tuple[int, int]:
     """Merges what can be merged; a launch or a reader may come at any time after.
 
     Args:
       say: called with a line about a pack that is left as it is.
+      waits: until no launch is at work, however long that takes.
     Returns:
       how many data files there were, and are.
     Raises:
       InputError: a launch is at work; something is damaged, or no part of its table; the file
         system cannot exchange folders, or has no room.
     """
-    with sole_writer(folder):
+    with sole_writer(folder, math.inf if waits else 0.0):
         stored = StoredFiles.of(folder)
         for stray in strays(stored):
             raise InputError(f"{stray}")

@@ -55,17 +55,19 @@ class Lock:
 
 
 @contextmanager
-def sole_writer(folder: Folder) -> Iterator[Lock]:
+def sole_writer(folder: Folder, patience_s: float = 0.0) -> Iterator[Lock]:
     """Holds the folder's lock, whose descriptor workers inherit.
 
     The system drops the lock when the launcher and all its workers have ended, however they ended:
     one that is left over needs no hand. A launcher that was killed leaves workers behind for a
     moment; they are waited for.
 
+    Args:
+      patience_s: how long to wait for an owner that lives.
     Raises:
       InputError: someone else holds it, or there can be none.
     """
-    descriptor = _locked(folder)
+    descriptor = _locked(folder, patience_s)
     try:
         _make_durable(folder)
         yield Lock(folder.lock, descriptor, _signed(descriptor, folder))
@@ -132,7 +134,7 @@ def _signed(descriptor: int, folder: Folder) -> str:
     return record
 
 
-def _locked(folder: Folder) -> int:
+def _locked(folder: Folder, patience_s: float = 0.0) -> int:
     began = time.monotonic()
     while True:
         descriptor = _opened(folder)
@@ -143,10 +145,10 @@ def _locked(folder: Folder) -> int:
         else:
             record = _record_of(descriptor)
         os.close(descriptor)
-        if time.monotonic() - began >= _patience(record):
+        if time.monotonic() - began >= max(_patience(record), patience_s):
             raise InputError(
-                f"{folder.root}: another `tfc run` is writing here ({record or UNKNOWN}). Wait "
-                f"for it, stop it, or write elsewhere with --out."
+                f"{folder.root}: another `tfc run` or `tfc compact` is writing here "
+                f"({record or UNKNOWN}). Wait for it, stop it, or write elsewhere with --out."
             )
         time.sleep(0.05)
 

@@ -48,7 +48,9 @@ def test_a_folder_has_one_writer_and_nobody_waits_for_it(
         patch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
         before = files(out)
         for fresh in (False, True):
-            with pytest.raises(InputError, match=r"another `tfc run` is writing here \(process"):
+            with pytest.raises(
+                InputError, match=r"another `tfc run` or `tfc compact` is writing here \(process"
+            ):
                 train(sweep, out, fresh=fresh)
         assert files(out) == before
     assert train(sweep, out) == DONE
@@ -76,7 +78,10 @@ def test_workers_that_outlive_their_launcher_for_long_are_not_waited_for(
     out: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "ORPHAN_SECONDS", 0.1)
-    with locked(out, dead()), pytest.raises(InputError, match="another `tfc run` is writing"):
+    with (
+        locked(out, dead()),
+        pytest.raises(InputError, match="another `tfc run` or `tfc compact` is writing"),
+    ):
         train(sweep, out)
 
 
