@@ -57,7 +57,12 @@ def main() -> None:
     options = _options()
     costs = costs_of(load_sweep(options.sweep), options.platform, options.pack_width)
     ideal = Cluster(1, options.slots)
-    real = replace(ideal, node_mtbf_s=options.mtbf_days * 86_400, slow_share=options.slow_share)
+    real = replace(
+        ideal,
+        node_mtbf_s=options.mtbf_days * 86_400,
+        slow_share=options.slow_share,
+        spread=options.spread,
+    )
     points: list[Point] = []
     for name in options.storage:
         for nodes in options.nodes:
@@ -100,6 +105,7 @@ def _options() -> argparse.Namespace:
         help="a commit waits for so many times the seconds of the last; 0: the clock alone decides",
     )
     parser.add_argument("--slow-share", type=float, default=0.02, help="of nodes, half as fast")
+    parser.add_argument("--spread", type=float, default=0.03, help="of the speed of all others")
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.png")
     return parser.parse_args()
 

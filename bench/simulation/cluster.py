@@ -167,8 +167,9 @@ class Node:
         self._healed = simulation.env.event()
         self.is_cut_off = False
         self._simulation = simulation
-        is_slow = simulation.draws.random() < simulation.cluster.slow_share
-        self.slowness = simulation.cluster.slow_factor if is_slow else 1.0
+        cluster, draws = simulation.cluster, simulation.draws
+        is_slow = draws.random() < cluster.slow_share
+        self.slowness = cluster.slow_factor if is_slow else math.exp(draws.gauss(0, cluster.spread))
         self._slots: list[simpy.Process] = []
 
     def start(self) -> None:

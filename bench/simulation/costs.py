@@ -55,6 +55,8 @@ class Cluster:
       repair_s: until the node is back.
       partitions: share of failures in which a node is only cut off from the launcher, and goes on.
       slow_share, slow_factor: so many nodes take so many times as long.
+      spread: standard deviation of the logarithm of what all others take. Without it, nodes that
+        began together commit together for ever.
     """
 
     nodes: int
@@ -67,6 +69,7 @@ class Cluster:
     partitions: float = 0.2
     slow_share: float = 0.0
     slow_factor: float = 2.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)
