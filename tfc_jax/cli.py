@@ -31,6 +31,7 @@ from tfc_jax.flags import (
     ConnectSeconds,
     Deterministic,
     Executed,
+    ExecutedAgain,
     Executor,
     Filter,
     Limit,
@@ -48,6 +49,7 @@ from tfc_jax.flags import (
     Width,
     Workers,
     executed,
+    last_executor,
     load_all,
     options_of,
     some_path,
@@ -201,19 +203,22 @@ def retry(
     results: ResultsPath,
     workers: Workers = None,
     compile_minutes: CompileMinutes = None,
-    executor: Executed = Executor.local,
+    executor: ExecutedAgain = None,
     address: Address = None,
     connect_seconds: ConnectSeconds = None,
     slurm: Slurm = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
     """Train failed packs again, from their last commit."""
-    options = options_of(workers=workers)
-    options = executed(options, executor, compile_minutes, address, connect_seconds, slurm)
-    from tfc_jax.commands import train_again
+    from tfc_jax.layout import Folder
     from tfc_jax.objects.reading import bring_documents
 
     bring_documents(results)
+    options = options_of(workers=workers)
+    where = executor or last_executor(Folder(results), address, slurm)
+    options = executed(options, where, compile_minutes, address, connect_seconds, slurm)
+    from tfc_jax.commands import train_again
+
     train_again(results, options, quiet=quiet)
 
 

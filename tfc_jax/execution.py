@@ -49,7 +49,7 @@ def opened(options: Options) -> AbstractContextManager[Executor]:
     if options.executor != "local" and options.workers == 0:
         raise InputError(
             f"--workers: 0 came, which trains in this process, but --executor {options.executor} "
-            f"does not. Leave one of them out."
+            f"does not. Give another number, or --executor local."
         )
     if options.executor == "ray":
         from tfc_jax.executors import ray

@@ -1,5 +1,6 @@
 """The flags that commands share, and what is made of them."""
 
+import shlex
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -128,6 +129,14 @@ Executed = Annotated[
         parser=one_of(Executor), metavar="NAME", help="Where workers run: local, ray or slurm."
     ),
 ]
+ExecutedAgain = Annotated[
+    Executor | None,
+    typer.Option(
+        parser=one_of(Executor),
+        metavar="NAME",
+        help="Where workers run: local, ray or slurm; default as in the last launch.",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -217,6 +226,34 @@ def executed(
         connect_seconds=CONNECT_SECONDS if connect_seconds is None else connect_seconds,
         slurm=_pairs("--slurm", slurm),
     )
+
+
+def last_executor(folder: "Folder", address: str | None, slurm: list[str]) -> Executor:
+    """Returns where the last launch trained; refuses to go on without what it was given for that.
+
+    That is not taken from the results: a stranger's would choose the cluster on which code runs.
+    """
+    from tfc_jax import manifest
+    from tfc_jax.options import joined
+
+    stored = manifest.read(folder)
+    flags = stored["flags"] if stored else {}
+    last, settings = Executor(flags.get("executor", Executor.local)), flags.get("slurm", {})
+    words = ["--executor", last.value]
+    if flags.get("address") and not joined(address):
+        words += ["--address", flags["address"]]
+    if settings and not slurm:
+        words += [word for name, value in settings.items() for word in _as_given(name, value)]
+    if len(words) > 2:
+        refuse(
+            f"{folder.root}: its last launch had {shlex.join(words)}. Give that again, or "
+            f"--executor local."
+        )
+    return last
+
+
+def _as_given(name: str, value: str) -> tuple[str, str]:
+    return "--slurm", f"{name}={value}"
 
 
 def _pairs(flag: str, given: list[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from tfc_jax.lock import Lock, check_free, sole_writer
 from tfc_jax.objects import mirror
 from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.place import place_at
-from tfc_jax.options import Options
+from tfc_jax.options import Options, joined
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
 from tfc_jax.refusal import refuse_damage
@@ -257,4 +257,8 @@ def _committed_steps(planned: Plan) -> int:
 def _flags(options: Options) -> dict[str, Any]:
     given = dict(options.given or {"set": [], "filter": None, "limit": None})
     execution = ("executor", "workers", "pack_width", "schedule", "max_memory", "deterministic")
-    return given | {name: getattr(options, name) for name in execution}
+    given |= {name: getattr(options, name) for name in execution}
+    address = options.address
+    if options.executor == "ray" and not address and joined(None):
+        address = "$RAY_ADDRESS"  # no value of a variable is stored
+    return given | {"address": address, "slurm": dict(options.slurm)}

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tfc_jax.config import Outline, Sweep, load_outline
 from tfc_jax.contents import check_contents
@@ -39,6 +39,9 @@ class _Flags(BaseModel, strict=True):
     limit: int | None
     max_memory: float | None
     deterministic: bool
+    executor: Literal["local", "ray", "slurm"] = "local"  # what is older says nothing of it
+    address: str | None = None
+    slurm: dict[str, str] = Field(default_factory=dict)
 
 
 class _Manifest(BaseModel, strict=True):

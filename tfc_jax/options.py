@@ -64,6 +64,11 @@ class Options:
         return Choice(self.schedule, self.pack_width)
 
 
+def joined(address: str | None) -> str:
+    """Returns the address of the Ray cluster that is joined; "" if one is started here."""
+    return address or os.environ.get("RAY_ADDRESS", "")
+
+
 def prepare_process(options: Options, found: Devices) -> None:
     """Gives this process a worker's environment if it is to train; before JAX is imported."""
     if options.workers == 0:

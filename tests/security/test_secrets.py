@@ -33,6 +33,7 @@ IN_MANIFEST = {
 }  # fmt: skip
 FLAGS = {
     "set", "filter", "limit", "workers", "pack_width", "schedule", "max_memory", "deterministic",
+    "executor", "address", "slurm",
 }  # fmt: skip
 
 

@@ -228,7 +228,8 @@ DAMAGED: dict[str, Damage] = {
        for key in ("flags", "record", "earlier", "name", "steps", "description", "versions", "git")
        for value in OTHER_KINDS},
     **{f"flags with {key} {value!r}": flags(**{key: value})
-       for key in ("set", "filter", "limit", "max_memory", "deterministic")
+       for key in ("set", "filter", "limit", "max_memory", "deterministic", "executor", "address",
+                   "slurm")
        for value in ODD},
     "flags that are deep": flags(set=json.loads("[" * 200 + "]" * 200)),
     "a sweep with a tag": raw("sweep.yaml", b"!!python/object/apply:os.abort []"),

@@ -28,7 +28,7 @@ from tfc_jax.executors import fleet, remote
 from tfc_jax.executors.fleet import Lost
 from tfc_jax.executors.local import Interrupt, OnEvent
 from tfc_jax.lock import Lock
-from tfc_jax.options import Options
+from tfc_jax.options import Options, joined
 from tfc_jax.task import Task
 
 RETRIES = 5  # machines that a pack may lose, or processes that it may take down
@@ -58,7 +58,7 @@ def opened(options: Options) -> Iterator["OnRay"]:
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError("--executor ray: Ray is not installed. Run: pip install 'tfc_jax[ray]'")
-    address = options.address or os.environ.get("RAY_ADDRESS", "")
+    address = joined(options.address)
     with _joined(address, options) if address else _started(options):
         yield OnRay(options, _found(options))
 
