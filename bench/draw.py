@@ -15,9 +15,9 @@ import numpy as np
 from bench import sweep
 from bench.problem import Problem
 from tfc_jax.carry import to_arrays
-from tfc_jax.data import affine
+from tfc_jax.data import affine, loaded
 from tfc_jax.sampling import batch_indices
-from tfc_jax.worker import load_dataset, prepare
+from tfc_jax.worker import prepare
 
 SEED = 0
 N_TEST = 100
@@ -28,7 +28,7 @@ def main() -> None:
     problem, folder = Problem.from_json(sys.argv[1]), Path(sys.argv[2])
     write_images(problem, folder)
     run = sweep.runs(problem, folder, problem.steps)[0]
-    dataset = load_dataset(run.dataset, None, None, None)
+    dataset = loaded(run.dataset, None, None, None)
     inputs = {
         "x": dataset.x_train.reshape(len(dataset.x_train), -1),
         "y": dataset.y_train,

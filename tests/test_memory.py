@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from tfc_jax import data
 from tfc_jax.keys import Run
 from tfc_jax.pack import Pack, ProgramPlan
 from tfc_jax.record import Record
 from tfc_jax.task import Task
-from tfc_jax.worker import load_dataset, prepare
+from tfc_jax.worker import prepare
 
 N_LANES, CHUNK = 16, 20
 WITHIN = 0.15  # of what is used
@@ -31,6 +32,6 @@ def test_planned_memory_is_what_a_pack_in_lockstep_uses(
     runs = tuple(replace(run, seed=seed) for seed in range(N_LANES))
     record = Record(metrics=metrics, probe_every=CHUNK)
     engine, _ = prepare(Task("", "", "", runs, N_LANES, "lockstep", record, CHUNK))
-    program = ProgramPlan(run, load_dataset(run.dataset, run.n_train, run.classes, run.difficulty))
+    program = ProgramPlan(run, data.loaded(run.dataset, run.n_train, run.classes, run.difficulty))
     planned = Pack(program, runs, N_LANES, "lockstep").device_bytes(record)
     assert planned == pytest.approx(engine.memory_bytes(), rel=WITHIN)

@@ -125,7 +125,7 @@ def _free_device() -> None:
 def prepare(task: Task) -> tuple[PackEngine, dict[str, Any]]:
     """Returns the engine of a pack, and its columns of the runs table."""
     run = task.runs[0]
-    plan = ProgramPlan(run, load_dataset(run.dataset, run.n_train, run.classes, run.difficulty))
+    plan = ProgramPlan(run, data.loaded(run.dataset, run.n_train, run.classes, run.difficulty))
     _check_data(task, plan)
     program = compiled_program(_trainer(plan, task.record), task.record, task.schedule)
     arrays = device_data(plan.dataset, run.scaling)
@@ -150,14 +150,6 @@ def _trained_by(now: Mapping[str, Any], stored: Mapping[str, list[Any]]) -> dict
         history = before.split("; ") if before else []
         told[name] = "; ".join(dict.fromkeys([*history, now[name]]))
     return told
-
-
-@cache
-def load_dataset(
-    name: str, n_train: int | None, classes: int | None, difficulty: float | None
-) -> data.Dataset:
-    """Loads a data set once per process."""
-    return data.load(name, n_train=n_train, classes=classes, difficulty=difficulty)
 
 
 @cache

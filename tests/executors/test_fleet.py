@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.executors.engines import Inline, OnInline, lost
 from tests.sweeps import CPU, content, make_sweep, train
-from tfc_jax import event_log
+from tfc_jax import data, event_log
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
 from tfc_jax.event_log import OnEvent
@@ -103,6 +103,26 @@ def test_no_more_packs_are_given_away_than_the_engine_has_room_for(
     engine = Inline(at_a_time=2)
     assert fly(sweep, tmp_path / "out", engine, pack_width=1) == {"done": 6}
     assert (engine.most, len(engine.orders)) == (2, 6)
+
+
+def test_what_looks_at_a_data_set_and_what_trains_on_it_read_it_once(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    load = data.load
+
+    def counted(name: str, **part: Any) -> data.Dataset:
+        loads.append(name)
+        return load(name, **part)
+
+    def new_process(order: str) -> str:
+        data.loaded.cache_clear()
+        loads.clear()
+        return remote.train(order)
+
+    monkeypatch.setattr(data, "load", counted)
+    assert fly(sweep, tmp_path / "out", Inline(new_process), pack_width=6) == {"done": 6}
+    assert len(loads) == 1
 
 
 def test_a_pack_that_the_engine_gives_up_has_failed_and_is_tried_again_later(

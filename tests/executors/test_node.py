@@ -86,11 +86,11 @@ def test_another_character_in_the_code_of_this_package_is_another_code(
 def test_a_data_set_that_is_absent_or_another_is_named(post: Post, archive: Path) -> None:
     needed = wanted(archive)
     write(archive, 1)
-    node._digest.cache_clear()
+    data.loaded.cache_clear()
     (said,) = node.misfits(post, "", node.tools(), needed)
     assert said.startswith(f"{NODE}npz:{archive} has other content there (SHA-256 ")
     archive.unlink()
-    node._digest.cache_clear()
+    data.loaded.cache_clear()
     (said,) = node.misfits(post, "", node.tools(), needed)
     assert said.startswith(f"{NODE}npz:{archive} cannot be loaded there: ")
 

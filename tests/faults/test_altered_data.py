@@ -267,9 +267,9 @@ def test_a_data_set_that_changes_while_a_launch_runs(
         events.append(event)
         if event["event"] == "finished":
             save(tmp_path, **OTHER["one label"])
-            worker.load_dataset.cache_clear()
+            data.loaded.cache_clear()
 
-    worker.load_dataset.cache_clear()
+    data.loaded.cache_clear()
     counts = train(sweep, tmp_path / "out", width=2, on_event=watch)
     tally.tried += 1
     assert counts == {"done": 2, "failed": 2}
@@ -280,7 +280,7 @@ def test_a_data_set_that_changes_while_a_launch_runs(
     with pytest.raises(InputError, match=r"could not be trained here: .* not what this pack is"):
         replay(Folder(tmp_path / "out"), run_id, CPU)
     save(tmp_path)
-    worker.load_dataset.cache_clear()
+    data.loaded.cache_clear()
     train(sweep, tmp_path / "out", width=2, retry=True)
     tally.lost += content(tmp_path / "out") != content(tmp_path / "whole")
     assert not tally.bad

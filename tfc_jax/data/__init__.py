@@ -9,6 +9,7 @@ the default) and `load_raw(name, difficulty)`, which takes None for the default.
 This package imports NumPy alone: no JAX.
 """
 
+from functools import cache
 from types import ModuleType
 
 from tfc_jax import registry
@@ -29,6 +30,7 @@ __all__ = [
     "bayes_loss",
     "is_known",
     "load",
+    "loaded",
     "prepare",
     "prior_loss",
     "select",
@@ -55,6 +57,14 @@ def load(
         data set, or its family cannot take the difficulty. The message says what to do.
     """
     return select(_load_raw(name, difficulty), n_train=n_train, classes=classes)
+
+
+@cache
+def loaded(
+    name: str, n_train: int | None, classes: int | None, difficulty: float | None
+) -> Dataset:
+    """Returns what `load` does, read once per process."""
+    return load(name, n_train=n_train, classes=classes, difficulty=difficulty)
 
 
 def available() -> tuple[str, ...]:

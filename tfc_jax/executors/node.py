@@ -97,7 +97,8 @@ def _misfits_of_tools(launcher: Mapping[str, str]) -> Iterator[str]:
 def _misfits_of(wanted: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for one in wanted:
         try:
-            digest = _digest(*(one[part] for part in ("name", "n_train", "classes", "difficulty")))
+            parts = (one[part] for part in ("name", "n_train", "classes", "difficulty"))
+            digest = data.loaded(*parts).sha256
         except Exception as error:  # whatever is wrong with files that only that node has
             yield f"{one['name']} cannot be loaded there: {' '.join(str(error).split())}"
             continue
@@ -122,13 +123,6 @@ def _misfits_of_store(url: str) -> tuple[str, ...]:
     except InputError as error:
         return (f"it cannot store results there: {error}",)
     return ()
-
-
-@cache
-def _digest(name: str, n_train: int | None, classes: int | None, difficulty: float | None) -> str:
-    """Hash of a data set, read once per process."""
-    loaded = data.load(name, n_train=n_train, classes=classes, difficulty=difficulty)
-    return loaded.sha256
 
 
 def _version(name: str) -> str:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tfc_jax import data
 from tfc_jax.devices import Devices
 from tfc_jax.executors import node
 from tfc_jax.executors.channel import LaunchOver, Post
@@ -82,7 +83,10 @@ def _concerns_numbers(variable: str) -> bool:
 def look(order: str) -> list[str]:
     """Returns why this machine cannot train for a launch; empty if it can."""
     told = Order.read(order)
-    return node.misfits(Post(Path(told.path), "probe"), told.url, told.tools, told.wanted)
+    try:
+        return node.misfits(Post(Path(told.path), "probe"), told.url, told.tools, told.wanted)
+    finally:
+        data.loaded.cache_clear()  # of all packs; this process may train none of them
 
 
 def train(order: str) -> str:
