@@ -11,6 +11,7 @@ from tests.executors.slurms import Slurm, fly, slurm
 from tests.sweeps import content, make_sweep, train
 from tfc_jax import execution
 from tfc_jax.errors import InputError
+from tfc_jax.executors import slurm as on_slurm
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.options import Options
 from tfc_jax.results import open_results
@@ -67,6 +68,23 @@ def test_more_packs_than_an_array_holds_are_several_arrays(faked: Slurm, tmp_pat
     sweep = make_sweep(tmp_path)
     assert fly(sweep, tmp_path / "far", slurm={"array_size": "1"}) == {"done": 6}
     assert faked.elements() == ["100", "101"]
+
+
+@pytest.mark.parametrize(
+    ("array_size", "at_a_time", "rooms"),
+    [
+        (1000, 256, {0: 1000, 1: 255, 200: 56, 225: 0, 256: 0, 999: 0}),
+        (100, 256, {0: 100, 1: 99, 80: 20, 88: 0, 100: 0}),
+        (1000, 2, {0: 1000, 1: 1, 2: 0, 1000: 0}),
+        (1, 256, {0: 1, 1: 0}),
+    ],
+)
+def test_new_elements_follow_before_the_last_of_an_array_have_ended(
+    array_size: int, at_a_time: int, rooms: dict[int, int]
+) -> None:
+    """Never more in the queue than an array holds, nor, once some have ended, than may run."""
+    engine = on_slurm._Engine(on_slurm._Asked("slurm", array_size, {}), {}, at_a_time)
+    assert {flying: engine.room(flying) for flying in rooms} == rooms
 
 
 @pytest.mark.slow

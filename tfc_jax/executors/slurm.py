@@ -33,6 +33,7 @@ MINUTES = 60  # of an element, unless --slurm time=... says otherwise; it goes o
 ELEMENTS = 1000  # of an array; SLURM's own default limit is 1001
 TIMEOUTS = 10_000  # how often an element may reach its time limit
 AT_A_TIME = 256
+REFILL = 1 / 8  # of what may run at a time: fewer are not worth an array of their own
 # One process and one device per element, which this module says how to start.
 OURS = {"nodes", "ntasks_per_node", "num_gpus", "setup", "teardown", "srun_args", "use_srun"}
 OURS |= {"additional_parameters", "array_parallelism", "stderr_to_stdout"}
@@ -133,8 +134,13 @@ class _Engine:
         self._asked, self._environment, self._at_a_time = asked, environment, at_a_time
 
     def room(self, flying: int) -> int:
-        """One array after the other."""
-        return 0 if flying else self._asked.array_size
+        """An array at first, then smaller ones, so that nothing idles while its last elements run.
+
+        No more are in the queue than an array holds, and no more run than may at a time.
+        """
+        most = min(self._asked.array_size, self._at_a_time)
+        free = most - flying
+        return (free if free >= most * REFILL else 0) if flying else self._asked.array_size
 
     def submit(self, orders: Sequence[remote.Order]) -> list[Any]:
         """Submits an array.
