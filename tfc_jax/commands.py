@@ -88,7 +88,7 @@ def _show_plan(
         echo_json(json.dumps(rows))
         return
     print_table(list(rows[0]), [row.values() for row in rows])
-    echo(estimate.summary(planned, n_workers, found.n_chips))
+    echo(estimate.summary(planned, n_workers, found.n_chips, is_limit=found.is_limit))
     if place_of(folder.root) is None:
         echo(space.as_text(planned, folder))
     for line in memory.warnings(planned, memory.of_device(found)):

@@ -24,11 +24,13 @@ class Devices:
       ids: one per worker: CPU core numbers, GPU indices, UUIDs of GPUs or of MIG instances, or
         (0,) for all chips of a TPU host.
       n_chips: that a worker shares a pack among, as far as files of the system tell.
+      is_limit: nobody knows how many there are, but that no more ids are used at a time.
     """
 
     platform: str
     ids: tuple[int | str, ...]
     n_chips: int = 1
+    is_limit: bool = False
 
 
 def find() -> Devices:

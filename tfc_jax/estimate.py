@@ -70,8 +70,13 @@ def program_rows(
     return rows
 
 
-def summary(plan: Plan, n_workers: int, n_chips: int = 1) -> str:
-    """Returns what is left to do, in one line."""
+def summary(plan: Plan, n_workers: int, n_chips: int = 1, *, is_limit: bool = False) -> str:
+    """Returns what is left to do, in one line.
+
+    Args:
+      n_workers, n_chips: as in `program_rows`.
+      is_limit: there may come to be fewer workers.
+    """
     todo = plan.unfinished
     seconds = _seconds(todo, plan, n_workers, n_chips)
     failed = sum(p.failed for p in plan.packs)
@@ -80,7 +85,8 @@ def summary(plan: Plan, n_workers: int, n_chips: int = 1) -> str:
         f"{plan.sweep.name}: {plan.sweep.size_text}{_rounds(plan)}; "
         f"{counted(sum(len(p.runs) for p in todo), 'run')} in {counted(len(todo), 'pack')} to train"
         f"{before}; "
-        f"{about(seconds)} on {counted(n_workers, f'{plan.platform} worker')}, "
+        f"{about(seconds)} on {'at most ' if is_limit else ''}"
+        f"{counted(n_workers, f'{plan.platform} worker')}, "
         f"{size(_disk_bytes(plan.packs, plan))} of results"
     )
 

@@ -94,7 +94,7 @@ def _origin(sweep: Sweep, devices: Devices) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
         "git": git_commit(),
         "platform": devices.platform,
-        "n_devices": len(devices.ids),
+        "n_devices": None if devices.is_limit else len(devices.ids),
         "machine": platform.machine(),
         "schema": _schema(sweep.record),
     }

@@ -1,5 +1,6 @@
 """`--executor slurm`: one array, a pack per element, the same tables; what sbatch is asked for."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 
 from tests.executors.slurms import Slurm, fly, slurm
 from tests.sweeps import content, make_sweep, train
-from tfc_jax import execution
+from tfc_jax import commands, execution
 from tfc_jax.errors import InputError
 from tfc_jax.executors import slurm as on_slurm
 from tfc_jax.executors.local import Interrupt
+from tfc_jax.layout import Folder
 from tfc_jax.options import Options
 from tfc_jax.results import open_results
 
@@ -112,6 +114,22 @@ def test_what_sbatch_does_not_take_is_told_and_nothing_trains(faked: Slurm, tmp_
     with pytest.raises(InputError, match=r"sbatch does not take the jobs .*invalid partition"):
         fly(make_sweep(tmp_path), tmp_path / "out", slurm={"partition": "gup"})
     assert len(open_results(tmp_path / "out").runs) == 0
+
+
+def test_nobody_says_how_many_devices_there_are(
+    faked: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM may give one, or as many as it is asked for at most."""
+    said: list[str] = []
+    monkeypatch.setattr(commands, "echo", lambda line, err=False: said.append(line))
+    sweep, options = make_sweep(tmp_path), Options(executor="slurm")
+    plan = [(sweep, Folder(tmp_path / "out"))]
+    commands.show_plans(plan, options, measure=False, as_json=False)
+    assert " on at most 256 cpu workers, " in "".join(said)
+    faked.refuse()
+    with pytest.raises(InputError, match="sbatch does not take the jobs"):
+        fly(sweep, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["n_devices"] is None
 
 
 @pytest.mark.usefixtures("faked")

@@ -78,7 +78,8 @@ class OnSlurm:
     @property
     def found(self) -> Devices:
         """One GPU per element if any is asked for, else one CPU; nobody knows how many at once."""
-        return Devices(self.asked.platform, tuple(range(self.options.workers or AT_A_TIME)))
+        ids = tuple(range(self.options.workers or AT_A_TIME))
+        return Devices(self.asked.platform, ids, is_limit=True)
 
     def execute(
         self, tasks: Sequence[Task], lock: Lock, on_event: OnEvent, interrupt: Interrupt
