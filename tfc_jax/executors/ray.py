@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ RETRIES = 5  # machines that a pack may lose, or processes that it may take down
 AHEAD = 2  # packs that Ray holds for each that it can train now
 LOOK_SECONDS = 60.0  # how long a node may take to load its data sets
 START_SECONDS = 30.0  # how long a Python process may take to import Ray and join a cluster
+# With which each client of gRPC begins: that it speaks HTTP/2, and its settings, here none.
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 STORE_BYTES = 80 * 2**20  # Ray's least, where nothing is stored
 LONGEST_SOCKET, IN_SESSION = 107, 70  # characters: of a path, and of Ray's names in its folder
 
@@ -321,11 +323,7 @@ def _check_answers(address: str, seconds: float) -> None:
       InputError: no cluster answers in time, or not to us.
     """
     if address != "auto":
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
-        except OSError as error:
-            raise _unreachable(address, str(error.strerror or error)) from error
+        _check_speaks(address, seconds)
     limit = seconds + START_SECONDS
     try:
         asked = subprocess.run(
@@ -340,6 +338,26 @@ def _check_answers(address: str, seconds: float) -> None:
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or [f"Ray ended with {asked.returncode}"]
         raise _unreachable(address, said[-1])
+
+
+def _check_speaks(address: str, seconds: float) -> None:
+    """A cluster answers the first words of a connection at once; Ray would wait much longer.
+
+    Raises:
+      InputError: there is nobody, or nothing comes.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds) as peer,
+            suppress(ConnectionError),  # one that wants TLS hangs up; Ray knows how to ask it
+        ):
+            peer.sendall(HELLO)
+            peer.recv(1)
+    except TimeoutError as error:
+        raise _unreachable(address, f"no answer within {seconds:g} s") from error
+    except OSError as error:
+        raise _unreachable(address, str(error.strerror or error)) from error
 
 
 def _unreachable(address: str, why: str) -> InputError:
