@@ -70,6 +70,28 @@ def test_what_no_launch_writes_stays_where_it_is(local: Local, place: Place, key
     assert bring(place) == set()
 
 
+@pytest.mark.parametrize(
+    ("key", "limit"),
+    [
+        ("manifest.json", "MAX_JSON_BYTES"),
+        ("sweep.yaml", "MAX_BYTES"),
+        ("log.jsonl", "MAX_LOG"),
+        ("workers.log", "MAX_LOG"),
+    ],
+)
+def test_a_document_that_is_too_large_to_be_read_does_not_come(
+    place: Place, monkeypatch: pytest.MonkeyPatch, key: str, limit: str
+) -> None:
+    monkeypatch.setattr(mirror, limit, 100)
+    bucket = Bucket(place)
+    bucket.put(key, bytes(100))
+    assert bring(place) == {key}
+    bucket.put(key, bytes(101))
+    with pytest.raises(StoreError, match=f"/{key}: 101 bytes came. Allowed: 100. Restore it"):
+        bring(place)
+    assert (place.seen / key).stat().st_size == 100
+
+
 @pytest.mark.parametrize("key", [f"runs/../{PACK}.parquet", "runs/../../../evil"])
 def test_a_name_that_leads_elsewhere_is_refused(local: Local, place: Place, key: str) -> None:
     name = f"of-tests/{place.name}/{key}".replace("/", "%2F")

@@ -265,6 +265,9 @@ def test_a_head_that_is_none_is_refused(local: Local, place: Place) -> None:
     head.write_text('{"checkpoints": ["../../else"]}')
     with pytest.raises(Exception, match="this is not the head of a pack"):
         fake_store(place).recover()
+    head.write_text(" " * 2**16 + "{}")
+    with pytest.raises(Exception, match=r"head.json: 65,538 bytes came\. Allowed: 65,536\."):
+        fake_store(place).recover()
 
 
 def test_local_rows_that_never_reached_the_store_do_not_count(place: Place) -> None:

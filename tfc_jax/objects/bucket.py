@@ -64,20 +64,31 @@ class Bucket:
         except self._obstore.exceptions.BaseError as error:
             raise told(error, self.place.url, self._patience) from None
 
-    def get(self, key: str) -> Found | None:
-        """Returns an object; None if there is none."""
+    def get(self, key: str, limit: int | None = None) -> Found | None:
+        """Returns an object; None if there is none.
+
+        Args:
+          limit: bytes of which nobody writes more; None where there is no such number.
+        Raises:
+          StoreError: it is larger, or the store cannot be used.
+        """
         try:
-            return self._ask(partial(self._read, key))
+            return self._ask(partial(self._read, key, limit))
         except FileNotFoundError as error:
             self._check_bucket(error)
             return None
 
-    def download(self, key: str, target: Path) -> bool:
+    def download(self, key: str, target: Path, limit: int | None = None) -> bool:
         """Writes an object to a file, which is whole or not there; False if there is no object.
 
         The file is a copy, so nobody waits until it is durable.
+
+        Args:
+          limit: as of `get`.
+        Raises:
+          StoreError: as `get`.
         """
-        found = self.get(key)
+        found = self.get(key, limit)
         if found is not None:
             beside = target.with_name(f".{target.name}.{os.getpid()}")
             beside.write_bytes(found.content)
@@ -172,8 +183,14 @@ class Bucket:
                 raise told(failed, self.place.url, self._patience) from None
             time.sleep(PAUSE_SECONDS)
 
-    def _read(self, key: str) -> Found:
+    def _read(self, key: str, limit: int | None) -> Found:
         answer = self._obstore.get(self._store, key)
+        size = answer.meta["size"]
+        if limit is not None and size > limit:
+            raise StoreError(
+                f"{self.place.url}/{key}: {size:,} bytes came. Allowed: {limit:,}. Restore it from "
+                f"a copy, or delete it."
+            )
         return Found(bytes(answer.bytes()), _version(answer.meta))
 
     def _put_if(self, key: str, content: bytes, mode: Any) -> Any:

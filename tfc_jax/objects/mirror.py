@@ -17,9 +17,12 @@ from pathlib import Path
 
 from tfc_jax import files
 from tfc_jax.errors import InputError
+from tfc_jax.event_log import MAX_LOG
 from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.objects.bucket import Bucket, Entry
 from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.untrusted import MAX_JSON_BYTES
+from tfc_jax.yaml_source import MAX_BYTES
 
 AT_ONCE = 8  # objects that are copied side by side
 MOST_SOUGHT = 30  # packs that are looked for one by one; of more, a whole table is listed
@@ -116,7 +119,9 @@ def bring(bucket: Bucket, root: Path, *kinds: Kind) -> list[Entry]:
         for folder in {(root / entry.key).parent for entry in new}:
             files.make_folder(folder)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            came = list(pool.map(lambda e: bucket.download(e.key, root / e.key), new))
+            came = list(
+                pool.map(lambda e: bucket.download(e.key, root / e.key, _limit(e.key)), new)
+            )
         for key in gone:
             files.remove(root / key)
             known.pop(key, None)
@@ -125,6 +130,12 @@ def bring(bucket: Bucket, root: Path, *kinds: Kind) -> list[Entry]:
         if new or gone:
             files.write_whole(_index(root), json.dumps(known).encode())
     return listed
+
+
+def _limit(key: str) -> int | None:
+    """Bytes of which no more are read in a folder either; None of tables, which may be huge."""
+    limits = {".json": MAX_JSON_BYTES, ".yaml": MAX_BYTES, ".jsonl": MAX_LOG, ".log": MAX_LOG}
+    return limits.get(Path(key).suffix)
 
 
 def _is(pattern: re.Pattern[str], key: str) -> bool:
