@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
-from tfc_jax.executors import node, remote
+from tfc_jax.executors import arrival, node, remote
 from tfc_jax.executors.channel import Channel
 from tfc_jax.executors.local import Interrupt, OnEvent, fail
 from tfc_jax.layout import Folder
@@ -72,6 +72,7 @@ def execute(
 
     Raises:
       InputError: a machine must not train for this launch; those that train stop first.
+      StorageError: this machine does not see what the others have written.
     """
     root = Path(lock.path.parent).absolute()  # as all machines call it
     tasks = [replace(task, out=str(root)) for task in tasks]
@@ -91,7 +92,10 @@ def execute(
             )
             if why := engine.misfits(order, interrupt):
                 raise InputError(why)
-            _Fleet(engine, channel, order, deque(tasks), lock, on_event, interrupt).serve()
+            flight = _Fleet(engine, channel, order, deque(tasks), lock, on_event, interrupt)
+            flight.serve()
+        if not order.url:  # else rows are not on this disk
+            arrival.await_rows(Folder(root), flight.finished)
     finally:
         interrupt.attended = False
 
@@ -108,6 +112,7 @@ class _Fleet(Generic[H]):
     flying: dict[H, Task] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)  # packs that have said so
     training: set[str] = field(default_factory=set)  # packs that have compiled
+    finished: list[str] = field(default_factory=list)  # packs
     refusals: list[str] = field(default_factory=list)
     is_stopping: bool = False
     listens: float = 0.0  # when next
@@ -157,8 +162,10 @@ class _Fleet(Generic[H]):
         elif end["event"] == "stopped" and not self._ends:
             self._fail(task, "its worker sees the results folder no longer. Run tfc retry")
         else:
-            if end["event"] == "finished" and task.pack in self.begun:  # not each step is told
-                self._tell({"event": "step", "pack": task.pack, "step": task.steps})
+            if end["event"] == "finished":
+                self.finished.append(task.pack)
+                if task.pack in self.begun:  # not each step is told
+                    self._tell({"event": "step", "pack": task.pack, "step": task.steps})
             self._tell({**end, "pack": task.pack})
 
     def _fail(self, task: Task, error: str) -> None:
