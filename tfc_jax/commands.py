@@ -44,10 +44,9 @@ from tfc_jax.options import Options
 from tfc_jax.plan import Plan
 from tfc_jax.progress import Display
 from tfc_jax.signals import INTERRUPTED
+from tfc_jax.stored_runs import STATUSES
 from tfc_jax.terminal import lasting_terminal
 from tfc_jax.wording import counted
-
-STATUSES = ("done", "diverged", "running", "failed", "pending")
 
 
 def show_plans(

@@ -10,10 +10,11 @@ from tfc_jax.errors import InputError
 
 # Gives readers the columns while a table has no row yet.
 EMPTY_PART = "empty.parquet"
+PART = r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet"  # as of part_name
 _PACK = re.compile(r"[0-9a-f]{12}")
 _OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
 _CHANNEL = re.compile(r"launch-[0-9a-f]{16}")
-_PART = re.compile(r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet$")
+_PART = re.compile(rf"{PART}$")
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from tfc_jax import files
 from tfc_jax.checkpoint import Part
 from tfc_jax.errors import InputError
-from tfc_jax.layout import Folder, part_name
+from tfc_jax.layout import PART, Folder, part_name
 from tfc_jax.untrusted import DamagedFile, read_json
 
 _Step = Annotated[int, Field(strict=True, ge=0, lt=10**9)]
-_Name = Annotated[str, Field(pattern=r"^[a-z_]+/[0-9a-f]{12}-\d{9}-\d{9}\.parquet$")]
+_Name = Annotated[str, Field(pattern=rf"^[a-z_]+/{PART}$")]
 
 
 class Merged(BaseModel):

@@ -14,9 +14,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
+from tfc_jax.event_log import OnEvent
 from tfc_jax.executors import arrival, node, remote
 from tfc_jax.executors.channel import Channel
-from tfc_jax.executors.local import Interrupt, OnEvent, fail
+from tfc_jax.executors.local import Interrupt, fail
 from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock
 from tfc_jax.options import Options

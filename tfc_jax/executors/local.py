@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError
+from tfc_jax.event_log import OnEvent
 from tfc_jax.executors.waiting import Waiting
 from tfc_jax.lock import Lock
 from tfc_jax.pack import SLICES
@@ -27,7 +28,6 @@ from tfc_jax.pack_stores import mark_failed
 from tfc_jax.signals import kept_from_children
 from tfc_jax.task import PREPARE, Task
 
-OnEvent = Callable[[dict[str, Any]], None]
 POLL_SECONDS = 0.2
 HANGS = 2  # a program that hung so often in a row is tried no more in this launch
 # Where workers compile the next program while they train. Not on a CPU: a worker has one core, on

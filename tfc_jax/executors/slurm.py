@@ -20,9 +20,10 @@ from typing import Any
 
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, nearest
+from tfc_jax.event_log import OnEvent
 from tfc_jax.executors import fleet, remote
 from tfc_jax.executors.fleet import Lost
-from tfc_jax.executors.local import Interrupt, OnEvent
+from tfc_jax.executors.local import Interrupt
 from tfc_jax.lock import Lock
 from tfc_jax.options import Options
 from tfc_jax.task import Task

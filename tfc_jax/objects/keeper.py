@@ -12,6 +12,7 @@ from typing import Any
 
 from tfc_jax import files
 from tfc_jax.errors import StorageError
+from tfc_jax.event_log import OnEvent
 from tfc_jax.files import Mark
 from tfc_jax.lock import LockLost
 from tfc_jax.objects import lease as leases
@@ -20,7 +21,6 @@ from tfc_jax.objects.lease import Lease
 from tfc_jax.objects.mirror import DOCUMENTS, EMPTY_PARTS
 from tfc_jax.objects.refusals import StoreError
 
-OnEvent = Callable[[dict[str, Any]], None]
 logger = logging.getLogger(__name__)
 
 

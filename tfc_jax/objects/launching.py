@@ -12,6 +12,7 @@ from typing import Any
 from tfc_jax.config import Sweep
 from tfc_jax.contents import MOST_NAMED, is_ours, is_ours_inside
 from tfc_jax.errors import InputError
+from tfc_jax.event_log import OnEvent
 from tfc_jax.execution import Executor
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch, plan_sweep
@@ -19,7 +20,7 @@ from tfc_jax.layout import Folder
 from tfc_jax.objects import mirror
 from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.head import CHECKPOINTS
-from tfc_jax.objects.keeper import OnEvent, kept
+from tfc_jax.objects.keeper import kept
 from tfc_jax.objects.place import Place
 from tfc_jax.objects.probe import check_conditions
 from tfc_jax.options import Options

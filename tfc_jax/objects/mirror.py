@@ -18,7 +18,7 @@ from pathlib import Path
 from tfc_jax import files
 from tfc_jax.errors import InputError
 from tfc_jax.event_log import MAX_LOG
-from tfc_jax.layout import EMPTY_PART, Folder, pack_of
+from tfc_jax.layout import EMPTY_PART, PART, Folder, pack_of
 from tfc_jax.objects.bucket import Bucket, Entry
 from tfc_jax.schema import RESULT_TABLES
 from tfc_jax.untrusted import MAX_JSON_BYTES
@@ -35,7 +35,7 @@ DOCUMENTS = tuple(
         *(_HERE.analysis, Path("workers.log")),
     )
 )
-_PART = re.compile(rf"(?:{'|'.join(RESULT_TABLES)})/[0-9a-f]{{12}}-\d{{9}}-\d{{9}}\.parquet")
+_PART = re.compile(rf"(?:{'|'.join(RESULT_TABLES)})/{PART}")
 _ROWS = re.compile(r"runs/[0-9a-f]{12}\.parquet")
 _WEIGHTS = re.compile(r"params/[0-9a-f]{12}\.npz")
 EMPTY_PARTS = tuple(f"{table}/{EMPTY_PART}" for table in ("runs", *RESULT_TABLES))

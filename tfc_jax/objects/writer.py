@@ -25,8 +25,8 @@ from tfc_jax.objects.head import (
 )
 from tfc_jax.parts import staged_name
 from tfc_jax.stage import Fenced
+from tfc_jax.store import KEPT_CHECKPOINTS
 
-KEPT_CHECKPOINTS = 2
 DAMAGED = ".damaged"
 
 
