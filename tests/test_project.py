@@ -134,6 +134,12 @@ def test_no_module_imports_itself_through_others() -> None:
     assert set(modules()) <= set(order.static_order())  # raises CycleError
 
 
+def test_a_launch_does_not_know_object_stores() -> None:
+    """They know it, and hand it what it does otherwise (storage.py)."""
+    known = imported_modules(modules()["tfc_jax.launch"])
+    assert not [name for name in known if name.startswith("tfc_jax.objects")]
+
+
 @pytest.mark.parametrize("package", APART)
 def test_data_models_and_metrics_do_not_know_each_other(package: str) -> None:
     others = set(APART) - {package}

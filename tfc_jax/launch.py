@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tfc_jax import choices, files, folder_tables, fresh, manifest, plan, rounds, space
+from tfc_jax import choices, files, folder_tables, fresh, manifest, plan, rounds
 from tfc_jax.choices import Choices
 from tfc_jax.config import Sweep
 from tfc_jax.contents import check_contents, check_no_others
@@ -22,16 +22,13 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock, check_free, sole_writer
-from tfc_jax.objects import mirror
-from tfc_jax.objects.bucket import Bucket
-from tfc_jax.objects.place import place_at
 from tfc_jax.options import Options, joined
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
-from tfc_jax.refusal import refuse_damage
 from tfc_jax.run_arrays import of_sweep
 from tfc_jax.runs_table import RunsTable
 from tfc_jax.started import started_packs
+from tfc_jax.storage import OnDisk, Storage
 from tfc_jax.stored_runs import COUNTED, counts_by_status
 from tfc_jax.task import Task
 from tfc_jax.untrusted import reading
@@ -77,6 +74,7 @@ def launch(
     on_event: OnEvent,
     interrupt: Interrupt,
     executor: Executor | None = None,
+    storage: Storage | None = None,
 ) -> Counter[str]:
     """Trains what is missing; returns the number of runs by status.
 
@@ -85,22 +83,22 @@ def launch(
       on_event: called with `planned` (the plan) first, then with what workers report.
       interrupt: watched all the time; raise its level to stop.
       executor: trains the packs; None means these devices of this machine.
+      storage: where results are in the end; None means this folder.
     Raises:
       StorageError: the disk fails while this process writes; a pack of which a worker cannot write
         has failed instead.
       InputError: before anything is written or compiled; also of results that are damaged.
     """
-    executor = executor or Here(options, found)
+    executor, storage = executor or Here(options, found), storage or OnDisk()
     planned, seen = _early_plan(sweep, folder, options, found)
-    if not options.url:  # else only the groups at work are on this disk
-        space.check_fits(planned, folder, fresh=options.fresh)
+    storage.check_fits(planned, folder, fresh=options.fresh)
     with sole_writer(folder) as lock, _sentence_of_disk(folder):
         channel.dismiss(folder)
         if options.fresh:
             fresh.clear(folder)
         elif _seen(folder) != seen:
             planned = plan_sweep(sweep, folder, options, found)  # others have written until now
-        _prepare(planned, folder, options, found)
+        _prepare(planned, folder, options, found, storage)
         log = EventLog(folder)
         launched = {"event": "launched", "committed_steps": _committed_steps(planned)}
         while True:
@@ -109,7 +107,7 @@ def launch(
             log.write(launched)
             _execute(planned, folder, options, executor, lock, log.before(on_event), interrupt)
             lock.check()
-            _bring_rows(folder, options)
+            storage.bring_rows(folder)
             folder_tables.gather_runs(folder)
             following = _next_round(planned, folder, options, found)
             if following is None or interrupt.level:
@@ -120,13 +118,15 @@ def launch(
     return count_by_status(sweep, folder)
 
 
-def _prepare(planned: Plan, folder: Folder, options: Options, found: Devices) -> None:
+def _prepare(
+    planned: Plan, folder: Folder, options: Options, found: Devices, storage: Storage
+) -> None:
     """Refuses damaged results, clears away what a crash left, and says what is launched."""
     plan.name_packs(planned)
     unfinished = {pack.id for pack in planned.unfinished}
     settled = {pack.id for pack in planned.packs if not pack.failed} - unfinished
-    if not options.url:  # else data files are not here; each pack's writer looks for its own
-        refuse_damage(folder, {pack.id: pack.steps_done for pack in planned.packs}, unfinished)
+    steps_done = {pack.id: pack.steps_done for pack in planned.packs}
+    storage.refuse_damage(folder, steps_done, unfinished)
     folder_tables.clear_traces(folder, settled)
     folder_tables.create(folder, planned.sweep.record)
     _store_choice(folder, found.platform, options)
@@ -181,12 +181,6 @@ def _seen(folder: Folder) -> list[tuple[str, Mark]]:
     alone = [folder.manifest, folder.analysis, folder.schedules]
     seen = [(path.name, mark(path)) for path in alone if path.exists()]
     return [*seen, *RunsTable(folder).marks().items()]
-
-
-def _bring_rows(folder: Folder, options: Options) -> None:
-    """Workers on other machines have put their rows into the object store alone."""
-    if options.url:
-        mirror.bring(Bucket(place_at(options.url)), folder.root, mirror.rows())
 
 
 def _next_round(planned: Plan, folder: Folder, options: Options, found: Devices) -> Plan | None:

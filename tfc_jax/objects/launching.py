@@ -3,9 +3,9 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tfc_jax.objects.keeper import kept
 from tfc_jax.objects.place import Place
 from tfc_jax.objects.probe import check_conditions
 from tfc_jax.options import Options
+from tfc_jax.plan import Plan
 
 _MANIFEST = "manifest.json"
 _PACK = re.compile("[0-9a-f]{12}")
@@ -66,7 +67,27 @@ def launch_at(
             _before_training(bucket, keeper.watching(on_event)),
             interrupt,
             executor,
+            _InStore(bucket),
         )
+
+
+@dataclass(frozen=True)
+class _InStore:
+    """In an object store, of which the folder has a part."""
+
+    bucket: Bucket
+
+    def check_fits(self, planned: Plan, folder: Folder, *, fresh: bool) -> None:
+        """Only what is at work is on this disk."""
+
+    def refuse_damage(
+        self, folder: Folder, steps_done: Mapping[str, int], unfinished: AbstractSet[str]
+    ) -> None:
+        """Data files are not here: each pack's writer looks for its own."""
+
+    def bring_rows(self, folder: Folder) -> None:
+        """Workers on other machines have put theirs into the store alone."""
+        mirror.bring(self.bucket, folder.root, mirror.rows())
 
 
 def _before_training(bucket: Bucket, on_event: OnEvent) -> OnEvent:
