@@ -1,14 +1,25 @@
 """An engine that trains in the calling process, and an executor that uses it."""
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.sweeps import CPU
+from tfc_jax.config import Sweep
 from tfc_jax.devices import Devices
 from tfc_jax.event_log import OnEvent
-from tfc_jax.executors import fleet, remote
+from tfc_jax.executors import channel, fleet, remote
 from tfc_jax.executors.fleet import Lost
 from tfc_jax.executors.local import Interrupt
+from tfc_jax.launch import launch
+from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock
 from tfc_jax.options import Options
 from tfc_jax.task import Task
@@ -80,3 +91,35 @@ class OnInline:
 
 def lost(order: str) -> str:
     raise Lost("its machine is gone")
+
+
+def shortened(order: str, steps: int) -> str:
+    """An order to train its pack so far, after which it is as one that was killed."""
+    task = json.loads(json.loads(order)["task"]) | {"steps": steps}
+    return json.dumps(json.loads(order) | {"task": json.dumps(task)})
+
+
+@contextmanager
+def as_a_worker() -> Iterator[None]:
+    """JAX has started here; in a worker's environment, but for what concerns other libraries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.chdir(os.getcwd())
+        patch.setattr(channel, "LOOK_SECONDS", 0.0)
+        remote._prepare.cache_clear()
+        yield
+    remote._prepare.cache_clear()
+
+
+def fly(
+    sweep: Sweep,
+    out: Path,
+    engine: Inline,
+    on_event: OnEvent = lambda event: None,
+    interrupt: Interrupt | None = None,
+    **options: Any,
+) -> Counter[str]:
+    """Trains what is missing."""
+    chosen = Options(**{"pack_width": 3, **options})
+    given = (sweep, Folder(out), chosen, CPU, on_event, interrupt or Interrupt())
+    return launch(*given, OnInline(engine))

@@ -1,8 +1,6 @@
 """Packs that train elsewhere leave the same results, and their ends are told as here."""
 
 import json
-import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.executors.engines import Inline, OnInline, lost
+from tests.executors.engines import Inline, OnInline, as_a_worker, fly, lost, shortened
 from tests.sweeps import CPU, content, make_sweep, train
 from tfc_jax import data, event_log
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
-from tfc_jax.event_log import OnEvent
 from tfc_jax.executors import channel, fleet, remote
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch
@@ -29,39 +26,9 @@ Events = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """JAX has started here; in a worker's environment, but for what concerns other libraries."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(os.getcwd())
-    monkeypatch.setattr(channel, "LOOK_SECONDS", 0.0)
-    remote._prepare.cache_clear()
-    yield
-    remote._prepare.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"))
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
-
-
-def fly(
-    sweep: Sweep,
-    out: Path,
-    engine: Inline,
-    on_event: OnEvent = lambda event: None,
-    interrupt: Interrupt | None = None,
-    **options: Any,
-) -> Counter[str]:
-    chosen = Options(**{"pack_width": 3, **options})
-    given = (sweep, Folder(out), chosen, CPU, on_event, interrupt or Interrupt())
-    return launch(*given, OnInline(engine))
+def environment() -> Iterator[None]:
+    with as_a_worker():
+        yield
 
 
 @pytest.mark.parametrize("schedule", ["lockstep", "mapped"])
@@ -144,9 +111,7 @@ def test_a_pack_that_is_called_again_goes_on_from_its_last_commit(
     steps: list[int] = []
 
     def twice(order: str) -> str:
-        task = json.loads(json.loads(order)["task"]) | {"steps": 20}
-        part = json.dumps(json.loads(order) | {"task": json.dumps(task)})
-        assert json.loads(remote.train(part))["event"] == "finished"
+        assert json.loads(remote.train(shortened(order, 20)))["event"] == "finished"
         return remote.train(order)
 
     def note(event: dict[str, Any]) -> None:
