@@ -117,9 +117,15 @@ def test_workers_may_be_on_machines_that_share_nothing_with_the_launcher(
 
 
 def test_packs_that_an_engine_carries_are_stored_there_too(
-    local: Local, place: Place, sweep: Sweep, folder: Path, tmp_path: Path
+    local: Local,
+    place: Place,
+    sweep: Sweep,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray and SLURM do no more for a launch than this one does."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in a worker, since JAX has started here
     engine, chosen = Inline(), Options(pack_width=3)
     there = OnInline(engine)
     counts = launch_at(place, sweep, chosen, there, lambda event: None, Interrupt(), pytest.fail)
