@@ -30,7 +30,11 @@ FOR_ANALYSIS |= {"theory"}  # NumPy and SciPy only
 FOR_ANALYSIS |= {"console", "terminal", "untrusted"}  # how files are read and people spoken to
 WITHOUT_JAX = ("config", "data", "doctor", "errors", "expression", "grid", "refine", "registry")
 # Imported only by a launch that uses them.
-OF_EXTRAS = {"ray": "tfc_jax.executors.ray", "submitit": "tfc_jax.executors.slurm"}
+OF_EXTRAS = {
+    "obstore": "tfc_jax.objects.bucket",
+    "ray": "tfc_jax.executors.ray",
+    "submitit": "tfc_jax.executors.slurm",
+}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
 
@@ -296,7 +300,7 @@ def test_every_imported_library_is_declared_and_every_declared_one_imported() ->
 
 
 @pytest.mark.parametrize("library", OF_EXTRAS)
-def test_a_library_of_an_extra_is_imported_by_the_executor_that_needs_it_alone(
+def test_a_library_of_an_extra_is_imported_by_the_module_that_needs_it_alone(
     library: str,
 ) -> None:
     importers = {
