@@ -11,6 +11,7 @@ import pytest
 from tests.executors.slurms import Slurm, fly, slurm
 from tests.sweeps import content, make_sweep, train
 from tfc_jax import commands, execution
+from tfc_jax.devices import Devices, cores
 from tfc_jax.errors import InputError
 from tfc_jax.executors import slurm as on_slurm
 from tfc_jax.executors.local import Interrupt
@@ -174,3 +175,11 @@ def test_elements_train_on_what_is_asked_for(given: dict[str, str], platform: st
     options = Options(executor="slurm", slurm=given, workers=7)
     with execution.opened(options) as executor:
         assert (executor.found.platform, len(executor.found.ids)) == (platform, 7)
+
+
+def test_processes_of_this_machine_are_as_many_as_its_cores() -> None:
+    with execution.opened(Options(executor="slurm", slurm={"cluster": "local"})) as executor:
+        assert executor.found == Devices("cpu", tuple(range(len(cores()))))
+        assert isinstance(executor, on_slurm.OnSlurm)
+        engine = on_slurm._Engine(executor.asked, {}, len(executor.found.ids))
+        assert engine.room(0) == len(cores())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfc_jax.devices import Devices
+from tfc_jax.devices import Devices, cores
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.event_log import OnEvent
 from tfc_jax.executors import fleet, remote
@@ -78,7 +78,9 @@ class OnSlurm:
 
     @property
     def found(self) -> Devices:
-        """One GPU per element if any is asked for, else one CPU; nobody knows how many at once."""
+        """One GPU per element if any is asked for, else one CPU; SLURM decides how many at once."""
+        if self.asked.cluster == "local":
+            return Devices("cpu", tuple(range(self.asked.array_size)))
         ids = tuple(range(self.options.workers or AT_A_TIME))
         return Devices(self.asked.platform, ids, is_limit=True)
 
@@ -118,7 +120,8 @@ class _Asked:
         _check_known(given)
         if cluster == "local":
             _refuse_of_local(given)
-            return cls(cluster, options.workers or size, {"timeout_min": time_limit})
+            at_once = options.workers or len(cores())  # each is a process here, from the start
+            return cls(cluster, at_once, {"timeout_min": time_limit})
         _check_commands()
         parameters = {"time": time_limit, "cpus_per_task": 1, "job_name": "tfc"}
         return cls(cluster, size, parameters | {k: _value(v) for k, v in given.items()})
