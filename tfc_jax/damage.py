@@ -99,17 +99,26 @@ def _check_unnamed(part: Path, *, is_extra: bool) -> Iterator[Finding]:
 
 
 def _check_part(folder: Folder, pack: str, path: Path, part: Part) -> Iterator[Finding]:
-    if not path.is_file():
+    digest = _digest(path)
+    if digest is None:
         name = staged_name(f"{path.parent.name}/{path.name}")
         staged = [stage / name for stage in folder.stages_of(pack)]
         if any(map(Path.exists, staged)):
             yield Finding(path, "is committed, and not in its place yet", is_damage=False)
         else:
             yield Finding(path, "is missing")
-    elif files.sha256(path) != part.sha256:
+    elif digest != part.sha256:
         yield Finding(path, "is not the file that was committed (SHA-256)")
     else:
         yield from check_parquet(path, part.rows)
+
+
+def _digest(path: Path) -> str | None:
+    """None if there is no file, or none any more: it may just have been merged."""
+    try:
+        return files.sha256(path) if path.is_file() else None
+    except FileNotFoundError:
+        return None
 
 
 def check_parquet(path: Path, rows: int | None = None) -> Iterator[Finding]:

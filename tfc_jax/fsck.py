@@ -3,6 +3,7 @@
 Reads only. What a crash leaves behind is no damage: the next launch clears it away.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -107,7 +108,7 @@ def check(folder: Folder) -> Report:
         of_packs = {pack: found for pack, found in of_packs.items() if pack not in doubled}
         rows = {folder.runs / f"{pack}.parquet" for pack in doubled}
         found = [*(one for one in found if one.path not in rows), *started, *doubled.values()]
-    everything = [path for path in folder.root.rglob("*") if path.is_file()]
+    everything = [path for path in _walked(folder.root) if path.is_file()]
     return Report(
         packs=len(packs),
         files=len(everything),
@@ -115,6 +116,12 @@ def check(folder: Folder) -> Report:
         findings=(*misplaced.values(), *(one for one in found if one.path not in misplaced)),
         lost=tuple(p for p, found in of_packs.items() if any(map(_is_loss, found))),
     )
+
+
+def _walked(root: Path) -> Iterator[Path]:
+    """Yields what no folder is; folders that go meanwhile, as stages do, are passed over."""
+    for folder, _, names in os.walk(root):
+        yield from (Path(folder, name) for name in names)
 
 
 def _size(path: Path) -> int:
