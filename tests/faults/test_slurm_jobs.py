@@ -14,7 +14,10 @@ from tests.executors.slurms import Slurm, fly, slurm
 from tests.faults.launches import judge
 from tests.faults.tally import Tally, Tries
 from tests.sweeps import make_sweep, train
+from tfc_jax import fsck
+from tfc_jax.compact import compact
 from tfc_jax.config import Sweep
+from tfc_jax.layout import Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 LONG: dict[str, Any] = {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
@@ -104,6 +107,16 @@ def test_a_slurm_element_that_ends_for_good(
     assert not tally.bad
 
 
+def killed(sweep: Sweep, out: Path, delay_s: float) -> str:
+    """Kills a launcher some time after its first pack has begun; returns what it printed."""
+    flags = ("--pack-width", 3, "--commit-seconds", 0, "--workers", 1, "--out", out)
+    process = start(out.parent, "run", sweep.path, "--executor", "slurm", *flags)
+    until_logged(out, "started", process)
+    time.sleep(delay_s)
+    process.kill()
+    return process.communicate()[0]
+
+
 def test_a_slurm_launcher_killed(
     tmp_path: Path, faked: Slurm, sweep: Sweep, reference: Path, tries: Tries, tally: Tally
 ) -> None:
@@ -111,13 +124,28 @@ def test_a_slurm_launcher_killed(
     draws = random.Random(2)
     for index in range(tries(1, 20)):
         out = tmp_path / str(index)
-        flags = ("--pack-width", 3, "--commit-seconds", 0, "--workers", 1, "--out", out)
-        process = start(tmp_path, "run", sweep.path, "--executor", "slurm", *flags)
-        until_logged(out, "started", process)
-        time.sleep(draws.uniform(0, 1))
-        process.kill()
-        tally.tracebacks += "Traceback" in process.communicate()[0]
+        tally.tracebacks += "Traceback" in killed(sweep, out, draws.uniform(0, 1))
         tally.wrong += fly(sweep, out, workers=1) != {"done": 6}
         faked.until_over()
         judge(tally, out, reference)
+    assert not tally.bad
+
+
+def test_a_slurm_launcher_killed_and_its_results_compacted(
+    tmp_path: Path, faked: Slurm, sweep: Sweep, reference: Path, tries: Tries, tally: Tally
+) -> None:
+    """`tfc compact` comes while its elements are at work: from then on they write nothing."""
+    draws = random.Random(3)
+    for index in range(tries(1, 20)):
+        folder = Folder(tmp_path / str(index))
+        tally.tracebacks += "Traceback" in killed(sweep, folder.root, draws.uniform(0, 1))
+        tally.wrong += not faked.running()
+        compact(folder, lambda line: None)
+        before = sorted(folder.root.glob("*/*.*"))
+        faked.until_over()
+        tally.wrong += sorted(folder.root.glob("*/*.*")) != before
+        tally.wrong += bool(fsck.check(folder).damage)
+        tally.wrong += train(sweep, folder.root) != {"done": 6}
+        compact(folder, pytest.fail)
+        judge(tally, folder.root, reference)
     assert not tally.bad
