@@ -334,6 +334,15 @@ def test_a_group_lasts_as_long_as_the_task_says_or_fifty_times_its_commit(
     assert keeper.is_due(Span(0, 10, ()))
 
 
+def test_rows_up_to_a_quarter_of_the_state_wait_for_it(committed_thrice: Folder) -> None:
+    store, task = make_store(committed_thrice), failed_task(committed_thrice)
+    keeper = Committer(store, task, 0.0, lambda event: None, 8 * committer.COMMIT_BYTES)
+    store.pending_bytes = 2 * committer.COMMIT_BYTES - 1
+    assert not keeper.is_due(Span(0, 10, ()))
+    store.pending_bytes += 1
+    assert keeper.is_due(Span(0, 10, ()))
+
+
 def test_rows_that_come_out_differently_stop_the_pack_and_nothing_is_lost(
     committed_thrice: Folder,
 ) -> None:

@@ -13,8 +13,9 @@ from tfc_jax.task import Task
 from tfc_jax.timetable import Span
 
 # A group of chunks is committed when it is as old as the task says, or 50 times what the last
-# commit took, or this large. A crash costs at most one group, which is then computed again.
-COMMIT_COST_FACTOR, COMMIT_BYTES = 50.0, 256 * 2**20
+# commit took; sooner if it gets this large, or a quarter of the state that goes with it, so that
+# large states are not stored for a few rows. A crash costs at most one group, computed again then.
+COMMIT_COST_FACTOR, COMMIT_BYTES, COMMIT_SHARE = 50.0, 256 * 2**20, 0.25
 QUEUE_CHUNKS = 4
 
 Report = Callable[[dict[str, Any]], None]
@@ -25,13 +26,21 @@ def interval_s(commit_seconds: float, last_cost_s: float) -> float:
     return max(commit_seconds, COMMIT_COST_FACTOR * last_cost_s)
 
 
+def group_bytes(state_bytes: float) -> float:
+    """Returns the size at which a group is committed, from that of a checkpoint."""
+    return max(COMMIT_BYTES, COMMIT_SHARE * state_bytes)
+
+
 class Committer:
     """A context: chunks put in are in the store, in order, when it ends without an error."""
 
-    def __init__(self, store: PackStore, task: Task, wall_s: float, report: Report) -> None:
+    def __init__(
+        self, store: PackStore, task: Task, wall_s: float, report: Report, state_bytes: float = 0
+    ) -> None:
         self._store, self._task, self._report = store, task, report
         self._began = time.monotonic() - wall_s
         self._last_commit, self._commit_cost = time.monotonic(), 0.0
+        self._group_bytes = group_bytes(state_bytes)
         self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUE_CHUNKS)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._consume, name="tfc-store")
@@ -66,7 +75,7 @@ class Committer:
             return span.stop == end
         interval = interval_s(self._task.commit_seconds, self._commit_cost)
         is_old = time.monotonic() - self._last_commit >= interval
-        if is_old or self._store.pending_bytes >= COMMIT_BYTES:
+        if is_old or self._store.pending_bytes >= self._group_bytes:
             self._last_commit = time.monotonic()
             return True
         return False

@@ -101,7 +101,8 @@ def _train(
     carry: Any = engine.restored(checkpoint.arrays) if checkpoint else engine.init()
     if not checkpoint:
         store.add_first_probe(engine.probe(carry))
-    with Committer(store, task, wall_s, report) as committer:
+    state_bytes = sum(array.nbytes for array in jax.tree.leaves(carry))
+    with Committer(store, task, wall_s, report, state_bytes) as committer:
         asked = (committer.is_due, should_stop, store.ends)
         for chunk in engine.train(carry, step, task.steps, *asked):
             committer.put(chunk)

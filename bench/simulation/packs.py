@@ -15,7 +15,7 @@ import numpy as np
 from bench.simulation.actors import SizeOf, Work, wait
 from bench.simulation.costs import PackCosts
 from tfc_jax.chunk import Chunk
-from tfc_jax.committer import COMMIT_BYTES, interval_s
+from tfc_jax.committer import group_bytes, interval_s
 from tfc_jax.layout import Folder, steps_of
 from tfc_jax.record import Record
 from tfc_jax.schema import result_columns
@@ -96,7 +96,8 @@ class Life:
     def _steps_of_a_group(self, commit_s: float) -> int:
         due_s = interval_s(self.task.commit_seconds, commit_s)
         bytes_per_step = self.costs.waiting_bytes / STEPS
-        return math.ceil(min(due_s / self.step_s, COMMIT_BYTES / bytes_per_step))
+        most_bytes = group_bytes(self.costs.checkpoint_bytes)
+        return math.ceil(min(due_s / self.step_s, most_bytes / bytes_per_step))
 
 
 def size_of(costs: PackCosts) -> SizeOf:
