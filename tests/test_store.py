@@ -341,6 +341,7 @@ def test_rows_up_to_a_quarter_of_the_state_wait_for_it(committed_thrice: Folder)
     assert not keeper.is_due(Span(0, 10, ()))
     store.pending_bytes += 1
     assert keeper.is_due(Span(0, 10, ()))
+    assert committer.group_bytes(2**40) == 2**30
 
 
 def test_rows_that_come_out_differently_stop_the_pack_and_nothing_is_lost(

@@ -16,6 +16,7 @@ from tfc_jax.timetable import Span
 # commit took; sooner if it gets this large, or a quarter of the state that goes with it, so that
 # large states are not stored for a few rows. A crash costs at most one group, computed again then.
 COMMIT_COST_FACTOR, COMMIT_BYTES, COMMIT_SHARE = 50.0, 256 * 2**20, 0.25
+MOST_BYTES = 2**30  # of rows that wait, in the memory of the host
 QUEUE_CHUNKS = 4
 
 Report = Callable[[dict[str, Any]], None]
@@ -28,7 +29,7 @@ def interval_s(commit_seconds: float, last_cost_s: float) -> float:
 
 def group_bytes(state_bytes: float) -> float:
     """Returns the size at which a group is committed, from that of a checkpoint."""
-    return max(COMMIT_BYTES, COMMIT_SHARE * state_bytes)
+    return min(max(COMMIT_BYTES, COMMIT_SHARE * state_bytes), MOST_BYTES)
 
 
 class Committer:
