@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,25 +61,32 @@ def main() -> None:
     for executor in options.executor:
         for workers in options.workers:
             n_packs = max(options.packs, 3 * workers)
-            both = [_measured(executor, workers, steps, n_packs) for steps in STEPS.values()]
+            both = [measured(executor, workers, steps, n_packs) for steps in STEPS.values()]
             points += both
-            print(_line(both[0], both[1], points[0], cores), flush=True)
+            print(line(both[0], both[1], single(points), cores), flush=True)
     if options.out:
         options.out.write_text(
             json.dumps({"cores": cores, "points": list(map(asdict, points))}, indent=1) + "\n"
         )
 
 
-def _line(training: Point, overhead: Point, single: Point, cores: int) -> str:
-    """Efficiency is against one local worker per core."""
-    ideal = single.packs_per_s / single.workers * min(training.workers, cores)
+def single(points: Sequence[Point]) -> Point:
+    """Returns the measured launch with the fewest workers, the first of several."""
+    training = [point for point in points if point.steps == STEPS["training"]]
+    return min(training, key=lambda point: point.workers)
+
+
+def line(training: Point, overhead: Point, alone: Point, cores: int) -> str:
+    """Efficiency is against as many of `alone` as there are workers, cores at most."""
+    ideal = alone.packs_per_s / alone.workers * min(training.workers, cores)
     return (
         f"{training.executor:8} {training.workers:7} {training.packs_per_s:8.3f} "
         f"{training.packs_per_s / ideal:10.0%} {overhead.worker_s:10.3f}"
     )
 
 
-def _measured(executor: str, workers: int, steps: int, n_packs: int) -> Point:
+def measured(executor: str, workers: int, steps: int, n_packs: int) -> Point:
+    """Launches a sweep, and looks in its log when packs ended."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sweep.yaml").write_text(json.dumps(_sweep(steps, n_packs)))  # JSON is YAML
