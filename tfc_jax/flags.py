@@ -234,16 +234,21 @@ def last_executor(folder: "Folder", address: str | None, slurm: list[str]) -> Ex
     That is not taken from the results: a stranger's would choose the cluster on which code runs.
     """
     from tfc_jax import manifest
-    from tfc_jax.options import joined
+    from tfc_jax.options import FROM_ENVIRONMENT, joined
 
     stored = manifest.read(folder)
     flags = stored["flags"] if stored else {}
     last, settings = Executor(flags.get("executor", Executor.local)), flags.get("slurm", {})
     words = ["--executor", last.value]
-    if flags.get("address") and not joined(address):
+    if last == Executor.ray and flags.get("address") and not joined(address):
         words += ["--address", flags["address"]]
-    if settings and not slurm:
+    if last == Executor.slurm and settings and not slurm:
         words += [word for name, value in settings.items() for word in _as_given(name, value)]
+    if FROM_ENVIRONMENT in words:
+        refuse(
+            f"{folder.root}: its last launch joined the Ray cluster of the variable RAY_ADDRESS. "
+            f"Set that again, or give --address HOST:PORT or --executor local."
+        )
     if len(words) > 2:
         refuse(
             f"{folder.root}: its last launch had {shlex.join(words)}. Give that again, or "

@@ -22,7 +22,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.files import Mark, mark
 from tfc_jax.layout import Folder
 from tfc_jax.lock import Lock, check_free, sole_writer
-from tfc_jax.options import Options, joined
+from tfc_jax.options import FROM_ENVIRONMENT, Options, joined
 from tfc_jax.pack import prices
 from tfc_jax.plan import Plan
 from tfc_jax.run_arrays import of_sweep
@@ -254,5 +254,5 @@ def _flags(options: Options) -> dict[str, Any]:
     given |= {name: getattr(options, name) for name in execution}
     address = options.address
     if options.executor == "ray" and not address and joined(None):
-        address = "$RAY_ADDRESS"  # no value of a variable is stored
+        address = FROM_ENVIRONMENT  # no value of a variable is stored
     return given | {"address": address, "slurm": dict(options.slurm)}

@@ -15,6 +15,7 @@ from tfc_jax.timetable import Schedule
 
 COMPILE_MINUTES = 30.0
 CONNECT_SECONDS = 10.0
+FROM_ENVIRONMENT = "$RAY_ADDRESS"  # what is stored for an address that a variable has given
 
 
 @dataclass(frozen=True)

@@ -109,10 +109,10 @@ def sacct(*arguments: str) -> None:
             sys.stdout.write(f"{path.stem}|{path.read_text()}|here\n")
 
 
-def scancel(job: str) -> None:
-    """Ends a job, or an element of one."""
+def scancel(*jobs: str) -> None:
+    """Ends jobs, or elements of some."""
     for path in FOLDER.glob("*.state"):
-        if path.stem == job or path.stem.startswith(f"{job}_"):
+        if path.stem in jobs or path.stem.split("_")[0] in jobs:
             _set(path.stem, "CANCELLED")
             kill(path.stem)
 

@@ -108,7 +108,11 @@ def test_an_address_where_nothing_answers_is_refused_in_time(
 ) -> None:
     monkeypatch.setattr(subprocess, "run", None)  # Ray, which takes its time, is not asked
     with listener() as silent:
-        for address, why in [("127.0.0.1:1", "Connection refused"), (silent, "no answer within")]:
+        for address, why in [
+            ("127.0.0.1:1", "Connection refused"),
+            (silent, "no answer within"),
+            ("a..b:6379", "that is no name of a machine"),
+        ]:
             options = Options(executor="ray", address=address, connect_seconds=0.5)
             began = time.monotonic()
             with pytest.raises(InputError, match=why) as refusal, on_ray.opened(options):
@@ -150,6 +154,18 @@ def test_devices_that_ray_would_not_give_to_workers_are_refused(
     monkeypatch.setattr(devices, "find", lambda: here)
     with pytest.raises(InputError, match=said), on_ray.opened(Options(workers=3)):
         pass
+
+
+def test_a_cluster_of_tpu_hosts_does_not_train_on_their_cpus_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_ray, "_count", lambda platform: 8 if platform == "cpu" else 0)
+    monkeypatch.setattr(on_ray, "_has_tpus", lambda: True)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    with pytest.raises(InputError, match="on which workers of Ray do not train"):
+        on_ray._found(Options())
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert on_ray._found(Options()) == Devices("cpu", tuple(range(8)))
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

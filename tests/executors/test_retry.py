@@ -109,7 +109,7 @@ def test_a_cluster_of_the_environment_is_wanted_again_and_not_stored(
     assert "canary" not in Folder(out).manifest.read_text()
     monkeypatch.delenv("RAY_ADDRESS")
     answer = retry(out)
-    assert "its last launch had --executor ray --address '$RAY_ADDRESS'. Give" in answer.stderr
+    assert "of the variable RAY_ADDRESS. Set that again, or give --address" in answer.stderr
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert retry(out).exit_code == SOME_FAILED
     assert [(o.executor, o.address) for o in opened] == [("ray", None)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,35 @@ def test_processes_of_this_machine_are_as_many_as_its_cores() -> None:
         assert isinstance(executor, on_slurm.OnSlurm)
         engine = on_slurm._Engine(executor.asked, {}, len(executor.found.ids))
         assert engine.room(0) == len(cores())
+
+
+class Job:
+    """An element that counts how often it was asked."""
+
+    def __init__(self, number: int) -> None:
+        self.job_id, self.asked = f"100_{number}", 0
+
+    def done(self) -> bool:
+        self.asked += 1
+        return False
+
+
+def test_of_many_elements_some_are_asked_at_a_time_in_turn() -> None:
+    engine = on_slurm._Engine(on_slurm._Asked("slurm", 1000, {}), {}, 256)
+    jobs = [Job(number) for number in range(200)]
+    for _ in range(25):
+        assert engine.landed(jobs, 0.0) == []
+    asked = [job.asked for job in jobs]
+    assert sum(asked) == 25 * on_slurm.LOOKS
+    assert max(asked) - min(asked) <= 1
+
+
+def test_many_elements_are_ended_by_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    engine = on_slurm._Engine(on_slurm._Asked("slurm", 1000, {}), {}, 256)
+    engine.cancel([Job(number) for number in range(700)])
+    assert [len(command) for command in commands] == [501, 201]
+    assert commands[0][:2] == ["scancel", "100_0"]
+    engine.cancel([])
+    assert len(commands) == 2

@@ -168,6 +168,12 @@ def _count(platform: str) -> int:
     return int(ray.cluster_resources().get(_RESOURCE[platform], 0))
 
 
+def _has_tpus() -> bool:
+    import ray
+
+    return bool(ray.cluster_resources().get("TPU", 0))
+
+
 def _found(options: Options) -> Devices:
     """What trains: as on one machine, GPUs if there are any, unless JAX_PLATFORMS says otherwise.
 
@@ -176,6 +182,12 @@ def _found(options: Options) -> Devices:
     """
     asked = devices.PLATFORMS.get(os.environ.get("JAX_PLATFORMS", "").split(",")[0], "")
     platform = "gpu" if asked in ("", "gpu") and _count("gpu") else "cpu"
+    if asked != "cpu" and platform == "cpu" and _has_tpus():
+        raise InputError(
+            "--executor ray: the cluster has TPU chips, on which workers of Ray do not train. "
+            "Leave --executor out on a TPU host: one worker shares each pack among all its chips. "
+            "Or set JAX_PLATFORMS=cpu to train on the CPUs of the cluster."
+        )
     if asked not in ("", platform) or not _count(platform):
         raise InputError(
             f"--executor ray: the cluster has no {asked or platform} for workers. Add a node that "
@@ -359,6 +371,8 @@ def _check_speaks(address: str, seconds: float) -> None:
         raise _unreachable(address, f"no answer within {seconds:g} s") from error
     except OSError as error:
         raise _unreachable(address, str(error.strerror or error)) from error
+    except UnicodeError as error:
+        raise _unreachable(address, "that is no name of a machine") from error
 
 
 def _unreachable(address: str, why: str) -> InputError:
