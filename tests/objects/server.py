@@ -8,10 +8,12 @@ loses them when it is killed; it serves the tests that need no faults. Faults:
   die:N          the process ends before request N changes anything (from 1)
   died:N         it ends when request N has changed what it changes, without an answer
   hang:N         request N and all after it get no answer
+  copies:N       copies of more than N bytes are refused, as S3 does above 5 GiB
 """
 
 import hashlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -22,6 +24,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 PAGE = 1000
+UPLOADS = "uploads"  # what is coming in pieces; no bucket
 
 
 class Server(ThreadingHTTPServer):
@@ -79,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         if not key:
             return self._list(folder, query)
         path = folder / quote(key, safe="")
+        if "uploads" in query or "uploadId" in query:
+            return self._in_pieces(query, path, raw)
         if self.command == "PUT":
             return self._put(folder, path, raw)
         if self.command == "DELETE":
@@ -96,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
             if not copied.exists():
                 return _error(404, "NoSuchKey")
             raw = copied.read_bytes()
+            if len(raw) > self.server.at.get("copies", len(raw)):
+                return _error(400, "InvalidRequest")
         tag = _tag(path.read_bytes()) if path.exists() else None
         is_new, same = self.headers.get("If-None-Match"), self.headers.get("If-Match")
         if "ignore" not in self.server.has:
@@ -112,6 +119,31 @@ class Handler(BaseHTTPRequestHandler):
             body = f"<CopyObjectResult><ETag>{escape(_tag(raw))}</ETag></CopyObjectResult>"
             return 200, body.encode(), {}
         return 200, b"", {"ETag": _tag(raw)}
+
+    def _in_pieces(
+        self, query: dict[str, str], path: Path, raw: bytes
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """An object that comes in pieces, which are files of a folder until they are joined."""
+        upload = query.get("uploadId") or os.urandom(4).hex()
+        folder = self.server.root / UPLOADS / upload
+        if "uploads" in query:
+            folder.mkdir(parents=True)
+            told = f"<UploadId>{upload}</UploadId>"
+            body = f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>"
+            return 200, body.encode(), {}
+        if not folder.is_dir():
+            return _error(404, "NoSuchUpload")
+        if self.command == "PUT":
+            (folder / f"{int(query['partNumber']):05}").write_bytes(raw)
+            return 200, b"", {"ETag": _tag(raw)}
+        if self.command == "POST":
+            path.write_bytes(b"".join(part.read_bytes() for part in sorted(folder.iterdir())))
+        shutil.rmtree(folder)
+        if self.command == "DELETE":
+            return 204, b"", {}
+        told = f"<ETag>{escape(_tag(path.read_bytes()))}</ETag>"
+        body = f"<CompleteMultipartUploadResult>{told}</CompleteMultipartUploadResult>"
+        return 200, body.encode(), {}
 
     def _delete_all(self, folder: Path, raw: bytes) -> tuple[int, bytes, dict[str, str]]:
         if "forbid" in self.server.has:

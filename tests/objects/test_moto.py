@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from tests.objects.packs import train_fake_at
 from tests.objects.store import BUCKET, PRESENT
 from tests.sweeps import RUNS, content, fake_plugins, train_fake_pack
-from tfc_jax.objects import mirror
+from tfc_jax.objects import mirror, pieces
 from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.place import Place, place_at
 from tfc_jax.objects.probe import check_conditions
@@ -83,3 +83,13 @@ def read_with_duckdb(url: str) -> Any:
 @pytest.mark.parametrize("read", [read_with_pandas, read_with_polars, read_with_duckdb])
 def test_others_read_the_tables_where_they_are(place: Place, read: Any) -> None:
     assert read(place.url) == len(RUNS) * STEPS
+
+
+def test_it_takes_large_objects_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 5 * 2**20)  # S3 takes no smaller ones
+    bucket, raw = Bucket(place), bytes(range(256)) * 2**14 * 3
+    bucket.put("x", raw)
+    pieces.copy(bucket._obstore, bucket._store, "x", "y", len(raw))
+    found = bucket.get("y")
+    assert found
+    assert found.content == raw

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tfc_jax.errors import InputError
+from tfc_jax.objects import pieces
 from tfc_jax.objects.place import Place
-from tfc_jax.objects.refusals import StoreError, is_final, lacks_bucket, told
+from tfc_jax.objects.refusals import StoreError, is_final, is_refused, lacks_bucket, told
 
 PATIENCE_SECONDS = 20.0
 CONNECT_SECONDS, PAUSE_SECONDS = 5.0, 0.2
 PAGE = 100  # objects of a listing, at a time
 LARGEST_AT_ONCE = 2**26  # bytes; larger objects go up in pieces
+LARGEST_COPY = 5 * 2**30  # bytes; S3 copies no larger object by itself
 _YES = ("1", "true", "yes", "on")
 _Result = TypeVar("_Result")
 Version = Mapping[str, str]  # what tells one state of an object from all others
@@ -111,9 +113,12 @@ class Bucket:
         return self._conditionally(key, content, version)
 
     def copy(self, source: str, target: str) -> bool:
-        """Copies within the store, in place of another object; False if the source is gone."""
+        """Copies within the store, in place of another object; False if the source is gone.
+
+        What the store refuses to copy for its size goes through this process.
+        """
         try:
-            self._ask(partial(self._obstore.copy, self._store, source, target))
+            self._ask(partial(self._copy, source, target))
         except FileNotFoundError as error:
             self._check_bucket(error)
             return False
@@ -192,6 +197,25 @@ class Bucket:
                 f"a copy, or delete it."
             )
         return Found(bytes(answer.bytes()), _version(answer.meta))
+
+    def _copy(self, source: str, target: str) -> None:
+        try:
+            self._obstore.copy(self._store, source, target)
+        except self._obstore.exceptions.BaseError as error:
+            size = self._size(source) if is_refused(error) else 0
+            if size <= LARGEST_COPY:
+                raise
+            self._copy_in_pieces(source, target, size)
+
+    def _copy_in_pieces(self, source: str, target: str, size: int) -> None:
+        try:
+            pieces.copy(self._obstore, self._store, source, target, size)
+        except FileNotFoundError as error:  # also where the store has lost the pieces
+            self._size(source)
+            raise told(error, self.place.url, self._patience) from None
+
+    def _size(self, key: str) -> int:
+        return int(self._obstore.head(self._store, key)["size"])
 
     def _put_if(self, key: str, content: bytes, mode: Any) -> Any:
         return self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)

@@ -64,6 +64,11 @@ def is_final(error: Exception) -> bool:
     )
 
 
+def is_refused(error: Exception) -> bool:
+    """Whether the store has answered that it does not do what is asked."""
+    return "status code: 4" in str(error)
+
+
 def lacks_bucket(said: str) -> bool:
     """Whether the bucket is missing, which is told like a missing object."""
     return any(words in said for words in NO_BUCKET)
