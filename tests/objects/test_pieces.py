@@ -1,5 +1,6 @@
 """Objects that are too large for one request, or for the memory."""
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,55 @@ def test_an_object_has_no_more_pieces_than_a_store_takes(
     assert bucket.copy("x", "y")
     assert sizes[0] * 3 >= len(RAW)
     assert strict.objects(its_place)["y"].read_bytes() == RAW
+
+
+def test_no_more_than_a_few_pieces_of_a_large_file_are_in_the_memory(
+    strict: Local, its_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(buckets, "LARGEST_AT_ONCE", 2**20)
+    monkeypatch.setattr(pieces, "PIECE", 2**18)
+    bucket, size = Bucket(its_place), 2**23
+    (tmp_path / "sent").write_bytes(bytes(range(256)) * (size // 256))
+    bucket.delete(["x"])  # what the library needs once is not counted
+    tracemalloc.start()
+    try:
+        bucket.put("x", tmp_path / "sent")
+        assert bucket.download("x", tmp_path / "came")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < size / 4
+    assert (tmp_path / "came").read_bytes() == (tmp_path / "sent").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"sent", "came"}
+
+
+@pytest.mark.parametrize("limit", [10, 2**20])
+def test_a_file_that_is_gone_is_no_object_that_is_gone(
+    its_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: int
+) -> None:
+    monkeypatch.setattr(buckets, "LARGEST_AT_ONCE", limit)
+    bucket = Bucket(its_place)
+    with pytest.raises(FileNotFoundError):
+        bucket.put("x", tmp_path / "absent")
+    bucket.put("x", RAW)
+    with pytest.raises(FileNotFoundError):
+        bucket.download("x", tmp_path / "absent" / "file")
+    assert bucket.download("x", tmp_path / "file")
+
+
+def test_an_object_that_does_not_come_whole_leaves_the_file_as_it_was(
+    its_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def cut_off(answer: Any, target: Path) -> None:
+        target.write_bytes(bytes(answer.bytes())[:100])
+        raise OSError(28, "No space left on device")
+
+    bucket = Bucket(its_place)
+    bucket.put("x", RAW)
+    (tmp_path / "file").write_bytes(b"former")
+    monkeypatch.setattr(pieces, "receive", cut_off)
+    with pytest.raises(OSError, match="No space left"):
+        bucket.download("x", tmp_path / "file")
+    assert not bucket.download("absent", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"former"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from tfc_jax.errors import InputError
 from tfc_jax.objects import pieces
@@ -90,18 +90,26 @@ class Bucket:
         Raises:
           StoreError: as `get`.
         """
-        found = self.get(key, limit)
-        if found is not None:
-            beside = target.with_name(f".{target.name}.{os.getpid()}")
-            beside.write_bytes(found.content)
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        beside.touch()  # that this is impossible is not taken for a missing object
+        try:
+            self._ask(partial(self._receive, key, beside, limit))
             beside.replace(target)
-        return found is not None
+        except FileNotFoundError as error:
+            self._check_bucket(error)
+            return False
+        finally:
+            beside.unlink(missing_ok=True)
+        return True
 
     def put(self, key: str, content: bytes | Path) -> None:
         """Stores an object in place of another, if there is one."""
+        if isinstance(content, Path) and content.stat().st_size > LARGEST_AT_ONCE:
+            with content.open("rb") as file:
+                self._unless_missing(partial(self._send, key, file))
+            return
         raw = content.read_bytes() if isinstance(content, Path) else content
-        pieces = len(raw) > LARGEST_AT_ONCE
-        send = partial(self._obstore.put, self._store, key, raw, use_multipart=pieces)
+        send = partial(self._obstore.put, self._store, key, raw, use_multipart=False)
         self._unless_missing(send)
 
     def create(self, key: str, content: bytes) -> Version | None:
@@ -189,6 +197,13 @@ class Bucket:
             time.sleep(PAUSE_SECONDS)
 
     def _read(self, key: str, limit: int | None) -> Found:
+        answer = self._answer(key, limit)
+        return Found(bytes(answer.bytes()), _version(answer.meta))
+
+    def _receive(self, key: str, target: Path, limit: int | None) -> None:
+        pieces.receive(self._answer(key, limit), target)
+
+    def _answer(self, key: str, limit: int | None) -> Any:
         answer = self._obstore.get(self._store, key)
         size = answer.meta["size"]
         if limit is not None and size > limit:
@@ -196,7 +211,12 @@ class Bucket:
                 f"{self.place.url}/{key}: {size:,} bytes came. Allowed: {limit:,}. Restore it from "
                 f"a copy, or delete it."
             )
-        return Found(bytes(answer.bytes()), _version(answer.meta))
+        return answer
+
+    def _send(self, key: str, file: BinaryIO) -> None:
+        file.seek(0)  # it may be tried again
+        size = os.fstat(file.fileno()).st_size
+        pieces.send(self._obstore, self._store, key, pieces.of(file), size)
 
     def _copy(self, source: str, target: str) -> None:
         try:

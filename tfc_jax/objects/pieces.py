@@ -1,12 +1,13 @@
-"""Large objects in pieces, where one request does not do it.
+"""Large objects in pieces: neither the memory nor one request has to hold a whole one.
 
 The pieces of an object are nothing until the last request joins them. Where that is not reached for
 an error, they are deleted; what a kill leaves, only a rule of the bucket can clear away.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 PIECE = 2**24  # bytes
 MOST_PIECES = 9000  # S3 takes 10,000
@@ -34,6 +35,11 @@ def send(
         check()
 
 
+def of(file: BinaryIO) -> Iterator[bytes]:
+    """Reads the rest of a file."""
+    return iter(partial(file.read, PIECE), b"")
+
+
 def copy(library: Any, store: Any, source: str, target: str, size: int) -> None:
     """Copies an object through this process.
 
@@ -45,3 +51,10 @@ def copy(library: Any, store: Any, source: str, target: str, size: int) -> None:
     content = (read(start=start, end=min(start + PIECE, size)) for start in starts)
     # Whoever takes a pack over deletes the source, after which this must put nothing in its place.
     send(library, store, target, content, size, partial(library.head, store, source))
+
+
+def receive(answer: Any, target: Path) -> None:
+    """Writes what `get` of the library returned to a file."""
+    with target.open("wb") as file:
+        for chunk in answer.stream(min_chunk_size=PIECE):
+            file.write(chunk)
