@@ -11,6 +11,7 @@ import io
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +24,16 @@ from tfc_jax.damage import newest
 from tfc_jax.errors import InputError
 from tfc_jax.executors import channel
 from tfc_jax.folder_tables import clear_traces
-from tfc_jax.layout import Folder, last_step, part_name, steps_of
+from tfc_jax.layout import Folder, last_step, pack_of, part_name, steps_of
 from tfc_jax.lock import sole_writer
 from tfc_jax.merged import Merged
 from tfc_jax.orphans import strays
 from tfc_jax.schema import RESULT_TABLES
-from tfc_jax.stage import Stage
+from tfc_jax.stage import Fenced, Stage
 from tfc_jax.stored_files import StoredFiles
 from tfc_jax.tables import ROW_GROUP, parquet_writer
+
+MOST_LISTED = 3  # times that files are listed, while writers begin that were called before
 
 Say = Callable[[str], None]
 
@@ -63,29 +66,53 @@ def compact(folder: Folder, say: Say, *, waits: bool = False) -> tuple[int, int]
         system cannot exchange folders, or has no room.
     """
     with sole_writer(folder, math.inf if waits else 0.0):
-        stored = StoredFiles.of(folder)
+        stored, stages = _fenced_off(folder)
         for stray in strays(stored):
             raise InputError(f"{stray}")
         clear_traces(folder, settled=())
         _check_exchange(folder)
-        _end_writers(folder, stored)
-        groups = [one for pack in stored.packs for one in _groups(folder, stored, pack, say)]
+        groups = list(_all_groups(folder, stored, stages, say))
         _check_room(folder, groups)
         for table in RESULT_TABLES:
-            _compact_table(folder, table, [one for one in groups if one.table == table])
+            _compact_table(folder, table, [one for one in groups if one.table == table], stages)
     before = sum(1 for _ in stored.all_parts)
     return before, before - sum(len(one.parts) - 1 for one in groups)
 
 
-def _end_writers(folder: Folder, stored: StoredFiles) -> None:
+def _fenced_off(folder: Folder) -> tuple[StoredFiles, list[Path]]:
+    """Lists the files once nobody is left who could add to them, and the stages of writers.
+
+    Raises:
+      InputError: writers go on beginning.
+    """
+    for _ in range(MOST_LISTED):
+        stages = _end_writers(folder)
+        stored = StoredFiles.of(folder)
+        if folder.stages == stages:  # else a writer that was about to begin has done so
+            return stored, stages
+    raise _in_use(folder)
+
+
+def _end_writers(folder: Folder) -> list[Path]:
     """Takes packs over whose writers may still be at work on other machines, where no lock holds.
 
     What they have staged stays for the next launch, and nothing that they do now has an effect.
+    Returns the stages as they are now.
     """
     channel.dismiss(folder)
-    for pack in stored.packs:
-        if folder.stages_of(pack):
-            Stage.take(folder, pack)
+    packs = {stage.name.partition(".")[0] for stage in folder.stages}
+    try:
+        return [Stage.take(folder, pack).path for pack in sorted(packs)]
+    except Fenced as error:
+        raise _in_use(folder) from error
+
+
+def _in_use(folder: Folder) -> InputError:
+    return InputError(
+        f"{folder.root}: workers of a launch that was killed are still beginning packs here, so "
+        f"nothing more is compacted. Run `tfc compact` again in a minute; if they go on, end them "
+        f"on their machines first."
+    )
 
 
 def _check_exchange(folder: Folder) -> None:
@@ -110,11 +137,19 @@ def _check_exchange(folder: Folder) -> None:
         files.remove(other)
 
 
+def _all_groups(
+    folder: Folder, stored: StoredFiles, stages: Sequence[Path], say: Say
+) -> Iterator[Group]:
+    staged = set(map(pack_of, stages))
+    for pack in stored.packs:
+        if pack in staged:
+            say(f"pack {pack} is left as it is: `tfc run` has to go on with it first.")
+        else:
+            yield from _groups(folder, stored, pack, say)
+
+
 def _groups(folder: Folder, stored: StoredFiles, pack: str, say: Say) -> Iterator[Group]:
     """Yields the parts that every checkpoint of a pack names: it may have to go on from each."""
-    if folder.stages_of(pack):
-        say(f"pack {pack} is left as it is: `tfc run` has to go on with it first.")
-        return
     paths = stored.checkpoints.get(pack, ())
     damaged, checkpoint = newest(paths, pack)
     if checkpoint is None or damaged:
@@ -147,7 +182,9 @@ def _check_room(folder: Folder, groups: Sequence[Group]) -> None:
         )
 
 
-def _compact_table(folder: Folder, table: str, groups: Sequence[Group]) -> None:
+def _compact_table(
+    folder: Folder, table: str, groups: Sequence[Group], stages: Sequence[Path]
+) -> None:
     if not groups:
         return
     beside, place = folder.compacted(table), folder.table(table)
@@ -161,10 +198,23 @@ def _compact_table(folder: Folder, table: str, groups: Sequence[Group]) -> None:
         if path.name not in gone:
             files.link(path, beside / path.name)
     files.sync_folder(beside)
+    if folder.stages != stages:  # what its writer adds now would have no place in `beside`
+        raise _in_use(folder)
     files.exchange(beside, place)
+    _keep_late(beside, place, gone)
     files.sync_folder(folder.root)
     files.sync_folder(beside.parent)
     _remove(beside)
+
+
+def _keep_late(former: Path, place: Path, gone: AbstractSet[str]) -> None:
+    """Gives a place to what came into the former folder at the very moment of the exchange."""
+    here = {path.name for path in place.iterdir()}
+    late = [path for path in former.iterdir() if path.name not in here | gone]
+    for path in late:
+        files.link(path, place / path.name)
+    if late:
+        files.sync_folder(place)
 
 
 def _is_there(folder: Folder, name: str) -> bool:

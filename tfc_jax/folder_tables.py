@@ -58,7 +58,7 @@ def clear_traces(folder: Folder, settled: Container[str]) -> None:
     for beside in filter(Path.exists, map(folder.compacted, RESULT_TABLES)):
         shutil.rmtree(beside)
     folder.staged_merged.unlink(missing_ok=True)
-    for stage in folder.staging.glob("*.*.*"):
+    for stage in folder.stages:
         if pack_of(stage) in settled:
             shutil.rmtree(stage)
     for beside in folder.root.iterdir():

@@ -15,6 +15,7 @@ _PACK = re.compile(r"[0-9a-f]{12}")
 _OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
 _CHANNEL = re.compile(r"launch-[0-9a-f]{16}")
 _PART = re.compile(rf"{PART}$")
+_STAGE = re.compile(r"[0-9a-f]{12}\.\d{9}\..*")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ class Folder:
     def stages_of(self, pack: str) -> list[Path]:
         """Folders of the writers of a pack, in their order; more than one only for a moment."""
         return sorted(self.staging.glob(f"{checked_pack(pack)}.{'[0-9]' * 9}.*"))
+
+    @property
+    def stages(self) -> list[Path]:
+        """Folders of the writers of all packs; `staging` is looked through once."""
+        return [self.staging / n for n in sorted(_listed(self.staging)) if _STAGE.fullmatch(n)]
 
     def merged(self, pack: str) -> Path:
         """Which parts of a pack stand merged in one file (merged.py)."""

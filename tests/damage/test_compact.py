@@ -25,6 +25,7 @@ from tfc_jax.results import Results, open_results
 from tfc_jax.schema import RESULT_TABLES
 from tfc_jax.stage import Fenced, Stage
 from tfc_jax.status import read_status
+from tfc_jax.stored_files import StoredFiles
 
 CHANGES = (
     *("new_file", "make_new_folder", "link", "exchange", "remove"),
@@ -185,6 +186,82 @@ def test_a_writer_that_no_lock_holds_back_adds_nothing_afterwards(
         writer.link(f"steps-{late.name}", late)
     assert train(sweep, folder.root) == {"done": 6}
     check(folder, trained)
+
+
+NEW = "0123456789ab"  # a pack of which nothing is stored yet
+
+
+def begin_at(
+    folder: Folder, patch: pytest.MonkeyPatch, place: Any, name: str, times: int = 1
+) -> list[Stage]:
+    """Writers take a new pack, one after each of the first calls of a function."""
+    call, writers = getattr(place, name), list[Stage]()
+
+    def then_begin(*arguments: Any) -> Any:
+        found = call(*arguments)
+        if len(writers) < times:
+            writers.append(Stage.take(folder, NEW))
+        return found
+
+    patch.setattr(place, name, then_begin)
+    return writers
+
+
+def test_a_writer_that_begins_while_files_are_listed_adds_nothing(
+    folder: Folder, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = begin_at(folder, monkeypatch, StoredFiles, "of")
+    before, now = merge(folder)
+    assert now < before
+    with pytest.raises(Fenced), writers[0].new_file("steps-part"):
+        pass
+    assert content(folder.root) == content(trained)
+
+
+@pytest.mark.parametrize(("place", "name", "times"), [(StoredFiles, "of", 9), (merged, "write", 1)])
+def test_writers_that_go_on_beginning_are_told_of_and_no_row_is_lost(
+    folder: Folder,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Any,
+    name: str,
+    times: int,
+) -> None:
+    with monkeypatch.context() as patch:
+        begin_at(folder, patch, place, name, times)
+        with pytest.raises(InputError, match=r"still beginning packs here.*compact` again"):
+            merge(folder)
+    assert content(folder.root) == content(trained)
+    before, now = merge(folder)
+    assert now < before
+    assert content(folder.root) == content(trained)
+
+
+def test_a_pack_that_is_taken_over_at_the_same_moment_is_told_of(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fence(*_: object) -> Stage:
+        raise Fenced("another process has taken it over")
+
+    Stage.take(folder, NEW)
+    monkeypatch.setattr(Stage, "take", fence)
+    with pytest.raises(InputError, match=r"still beginning packs here.*compact` again"):
+        merge(folder)
+
+
+def test_a_part_that_comes_at_the_moment_of_the_exchange_keeps_its_place(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange, late = files.exchange, folder.table("steps") / f"{NEW}-000000000-000000020.parquet"
+
+    def come(one: Path, other: Path) -> None:
+        if other == folder.table("steps"):
+            late.write_bytes(b"rows")
+        exchange(one, other)
+
+    monkeypatch.setattr(files, "exchange", come)
+    merge(folder)
+    assert late.read_bytes() == b"rows"
 
 
 def test_a_file_system_that_cannot_exchange_folders_keeps_what_there_is(
