@@ -175,7 +175,7 @@ class Results:
         Raises:
           InputError: an unknown table, column or name in `where`.
         """
-        return _listed_again(lambda: self._table(name, where, columns, config))
+        return listed_again(lambda: self._table(name, where, columns, config))
 
     def _table(
         self,
@@ -216,7 +216,7 @@ class Results:
 
     def arrow(self, table: str, run_id: str) -> pa.Table:
         """Returns the rows of the run of this id, in step order, as stored: null is not NaN."""
-        return _listed_again(lambda: self._arrow(table, run_id))
+        return listed_again(lambda: self._arrow(table, run_id))
 
     def _arrow(self, table: str, run_id: str) -> pa.Table:
         wanted_R = (self.runs["run_id"] == run_id).to_numpy(dtype=bool)
@@ -228,7 +228,7 @@ class Results:
 
     def has(self, table: str, column: str) -> bool:
         """Whether the sweep records this column."""
-        return _listed_again(lambda: column in self._first_names(table))
+        return listed_again(lambda: column in self._first_names(table))
 
     def _first_names(self, table: str) -> list[str]:
         files = sorted(self._folder.table(table).glob("*.parquet"))
@@ -293,7 +293,7 @@ class Results:
         return rows.iloc[0]
 
 
-def _listed_again(read: Callable[[], _Read]) -> _Read:
+def listed_again(read: Callable[[], _Read]) -> _Read:
     """Reads a table; again if a file is gone that was listed: `tfc compact` has merged it."""
     for _ in range(MOST_LISTED - 1):
         with suppress(FileNotFoundError):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from tfc_jax.arrow_columns import columns_of
 from tfc_jax.errors import InputError
 from tfc_jax.expression import parse
 from tfc_jax.keys import KEYS
-from tfc_jax.results import Results, nullable
+from tfc_jax.results import Results, listed_again, nullable
 from tfc_jax.untrusted import reading
 
 PIECE = 1000  # rows that are made into texts at a time
@@ -66,10 +67,16 @@ def describe_run(results: Results, run_id: str) -> Iterator[tuple[str, ...]]:
 def describe_columns(results: Results) -> Iterator[tuple[str, ...]]:
     """Yields (table, column, unit, meaning) as the Parquet files themselves say it."""
     for folder in sorted(p for p in results.path.iterdir() if p.is_dir()):
-        for part in sorted(folder.glob("*.parquet"))[:1]:
-            with reading(results.path, part):
-                columns = _described(part)
-            yield from ((folder.name, *column) for column in columns)
+        columns = listed_again(partial(_columns_of, results.path, folder))
+        yield from ((folder.name, *column) for column in columns)
+
+
+def _columns_of(root: Path, folder: Path) -> list[tuple[str, ...]]:
+    """Describes the columns of the first file of a table; none where there is no file."""
+    for part in sorted(folder.glob("*.parquet"))[:1]:
+        with reading(root, part):
+            return _described(part)
+    return []
 
 
 def _described(part: Path) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.damage.conftest import RECORD
 from tests.sweeps import content, make_sweep, train
-from tfc_jax import files, fsck, merged
+from tfc_jax import files, fsck, merged, show
 from tfc_jax.compact import compact
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
@@ -23,6 +23,7 @@ from tfc_jax.layout import EMPTY_PART, Folder, pack_of
 from tfc_jax.lock import sole_writer
 from tfc_jax.results import Results, open_results
 from tfc_jax.schema import RESULT_TABLES
+from tfc_jax.show import describe_columns
 from tfc_jax.stage import Fenced, Stage
 from tfc_jax.status import read_status
 from tfc_jax.stored_files import StoredFiles
@@ -351,6 +352,23 @@ def test_a_reader_that_has_listed_the_parts_lists_again(
     wanted = open_results(trained).layers()
     assert frame.equals(wanted[frame.columns])
     assert read_status(folder).counts["done"] == 6
+
+
+def test_the_columns_of_a_table_are_described_while_it_is_merged(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, describe = list(describe_columns(open_results(folder.root))), show._described
+    first, described = folder.parts_of("layers", of_pack(folder))[0], list[Path]()
+
+    def merge_first(part: Path) -> list[tuple[str, ...]]:
+        if part == first:
+            merge(folder)
+            described.append(part)
+        return describe(part)
+
+    monkeypatch.setattr(show, "_described", merge_first)
+    assert list(describe_columns(open_results(folder.root))) == wanted
+    assert described == [first]
 
 
 def test_other_readers_find_all_rows_or_a_name_that_is_gone(folder: Folder, trained: Path) -> None:
