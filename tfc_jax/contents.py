@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from tfc_jax.errors import InputError
-from tfc_jax.layout import EMPTY_PART, PART, Folder, is_channel
+from tfc_jax.layout import EMPTY_PART, PART, PROBE, Folder, is_channel
 from tfc_jax.schema import KEY_COLUMNS
 
 _LEVELS = 2  # nothing deeper is ever read
@@ -24,7 +24,7 @@ _FILES = (
 _TOP = _FOLDERS - {_HERE.staging.name} | _FILES
 _BEFORE_RESULTS = {_HERE.schedules.name, _HERE.lock.name}  # there is nothing else without a table
 _INSIDE = {table: re.compile(rf"{PART}|{re.escape(EMPTY_PART)}") for table in KEY_COLUMNS} | {
-    _HERE.runs.name: re.compile(rf"[0-9a-f]{{12}}\.parquet|{re.escape(EMPTY_PART)}"),
+    _HERE.runs.name: re.compile(rf"[0-9a-f]{{12}}\.parquet|{re.escape(EMPTY_PART)}|{PROBE}"),
     _HERE.checkpoints.name: re.compile(
         rf"[0-9a-f]{{12}}(-\d{{9}}\.(npz|damaged)|\.merged\.json)|{re.escape(_HERE.staging.name)}"
     ),

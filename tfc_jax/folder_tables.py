@@ -18,7 +18,7 @@ import pyarrow as pa
 from tfc_jax import files
 from tfc_jax.contents import is_left_by_launch
 from tfc_jax.errors import InputError
-from tfc_jax.layout import EMPTY_PART, Folder, pack_of
+from tfc_jax.layout import EMPTY_PART, Folder, is_probe, pack_of
 from tfc_jax.record import Record
 from tfc_jax.runs_table import RunsTable, described, joined
 from tfc_jax.schema import RESULT_TABLES, arrow_schema, result_columns, run_columns
@@ -54,13 +54,18 @@ def create(folder: Folder, record: Record) -> None:
 
 
 def clear_traces(folder: Folder, settled: Container[str]) -> None:
-    """Deletes what a kill left: stages of packs that are done or merged, half-written files."""
+    """Deletes what a kill left: stages of packs that are done or merged, half-written files.
+
+    Also the empty folders of a launch that waited for the rows of other machines.
+    """
     for beside in filter(Path.exists, map(folder.compacted, RESULT_TABLES)):
         shutil.rmtree(beside)
     folder.staged_merged.unlink(missing_ok=True)
     for stage in folder.stages:
         if pack_of(stage) in settled:
             shutil.rmtree(stage)
+    for name in filter(is_probe, _names(folder.runs)):
+        files.remove(folder.runs / name)
     for beside in folder.root.iterdir():
         if is_left_by_launch(beside.name):
             files.remove(beside)

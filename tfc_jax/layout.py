@@ -14,7 +14,9 @@ PART = r"(?P<pack>[0-9a-f]{12})-(?P<first>\d{9})-(?P<stop>\d{9})\.parquet"  # as
 _PACK = re.compile(r"[0-9a-f]{12}")
 _OF_PACK = re.compile(r"[0-9a-f]{12}(?=[-.])")
 _CHANNEL = re.compile(r"launch-[0-9a-f]{16}")
+PROBE = r"\.seen-[0-9a-f]{8}"  # as of Folder.probe
 _PART = re.compile(rf"{PART}$")
+_PROBE = re.compile(PROBE)
 _STAGE = re.compile(r"[0-9a-f]{12}\.\d{9}\..*")
 
 
@@ -53,6 +55,10 @@ class Folder:
     def runs(self) -> Path:
         """The runs table, one file per pack."""
         return self.root / "runs"
+
+    def probe(self, token: str) -> Path:
+        """A folder that is made and removed, so that a list of `runs` is a new one (arrival.py)."""
+        return self.runs / f".seen-{token}"
 
     @property
     def gathered(self) -> Path:
@@ -193,6 +199,11 @@ def pack_of(path: Path) -> str | None:
     """Returns the id of the pack to which a file belongs, by its name; None if to none."""
     match = _OF_PACK.match(path.name)
     return match[0] if match else None
+
+
+def is_probe(name: str) -> bool:
+    """Whether a folder in the runs table is one that a launch makes to see a new list."""
+    return bool(_PROBE.fullmatch(name))
 
 
 def is_channel(name: str) -> bool:

@@ -96,7 +96,7 @@ def execute(
             flight = _Fleet(engine, channel, order, deque(tasks), lock, on_event, interrupt)
             flight.serve()
         if not order.url:  # else rows are not on this disk
-            arrival.await_rows(Folder(root), flight.finished)
+            arrival.await_rows(Folder(root), flight.finished, interrupt)
     finally:
         interrupt.attended = False
 
@@ -113,7 +113,7 @@ class _Fleet(Generic[H]):
     flying: dict[H, Task] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)  # packs that have said so
     training: set[str] = field(default_factory=set)  # packs that have compiled
-    finished: list[str] = field(default_factory=list)  # packs
+    finished: dict[str, int] = field(default_factory=dict)  # steps, by pack
     refusals: list[str] = field(default_factory=list)
     is_stopping: bool = False
     listens: float = 0.0  # when next
@@ -164,7 +164,7 @@ class _Fleet(Generic[H]):
             self._fail(task, "its worker sees the results folder no longer. Run tfc retry")
         else:
             if end["event"] == "finished":
-                self.finished.append(task.pack)
+                self.finished[task.pack] = task.steps
                 if task.pack in self.begun:  # not each step is told
                     self._tell({"event": "step", "pack": task.pack, "step": task.steps})
             self._tell({**end, "pack": task.pack})
