@@ -20,7 +20,7 @@ from tfc_jax.config import Sweep
 from tfc_jax.layout import Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-LONG: dict[str, Any] = {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
+LONG: dict[str, Any] = {"base": {"steps": 40_000}, "record": {"every": 10, "probe_every": 1000}}
 Events = list[dict[str, Any]]
 
 
@@ -45,13 +45,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
 def hit(
     faked: Slurm, sweep: Sweep, out: Path, delay_s: float, blow: Callable[[str], None]
 ) -> tuple[dict[str, int], Events]:
-    """Trains one element at a time, and strikes that which has begun first."""
+    """Trains one element at a time, and strikes some time after the first has told of a step."""
     events: Events = []
     blows: list[threading.Timer] = []
 
     def watch(event: dict[str, Any]) -> None:
         events.append(event)
-        if event["event"] == "started" and not blows:
+        if event["event"] == "step" and not blows:
             blows.append(threading.Timer(delay_s, strike))
             blows[0].start()
 
@@ -60,6 +60,7 @@ def hit(
             blow(element)
 
     counts = fly(sweep, out, watch, workers=1, commit_seconds=0.0)
+    assert blows, events
     blows[0].join()
     return dict(counts), events
 
@@ -81,9 +82,9 @@ def test_a_slurm_element_that_runs_again(
     """By submitit's checkpoint, or because its machine is gone: its pack goes on."""
     draws, again, resumed = random.Random(how), 0, 0
     blows = {"preempted": faked.preempt, "lost": lambda element: faked.lose(element, again=True)}
-    for index in range(tries(1, 20)):
+    for index in range(tries(2, 20)):
         out = tmp_path / str(index)
-        counts, events = hit(faked, sweep, out, draws.uniform(0.2, 1.2), blows[how])
+        counts, events = hit(faked, sweep, out, draws.uniform(0.0, 0.6), blows[how])
         tally.wrong += counts != {"done": 6}
         again += len(starts(events)) > 2
         resumed += max(starts(events)) > 0
@@ -98,7 +99,7 @@ def test_a_slurm_element_that_ends_for_good(
 ) -> None:
     """Its pack has failed, and the next launch trains it."""
     out = tmp_path / "out"
-    counts, events = hit(faked, sweep, out, 0.5, lambda e: faked.lose(e, again=False))
+    counts, events = hit(faked, sweep, out, 0.2, lambda e: faked.lose(e, again=False))
     errors = [event["error"] for event in events if event["event"] == "failed"]
     tally.wrong += counts != {"done": 3, "failed": 3}
     tally.wrong += not ("ended without a result (FAILED" in errors[0] and len(errors) == 1)
