@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.executors.tasks import task
+from tests.objects.store import Local, fresh_place, running
 from tfc_jax import data
-from tfc_jax.executors import node
+from tfc_jax.executors import node, remote
 from tfc_jax.executors.channel import Channel, Post
 from tfc_jax.keys import Run
 from tfc_jax.layout import Folder
@@ -105,6 +106,58 @@ def test_a_machine_that_cannot_use_the_object_store_is_named(
         monkeypatch.delenv(name)
     (said,) = node.misfits(post, url, node.tools(), [])
     assert said.startswith(f"{NODE}it cannot store results there: {url}: no valid credentials")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Local]:
+    """An object store that may be killed."""
+    with running(tmp_path / "store") as server:
+        yield server
+
+
+@pytest.fixture
+def url(store: Local, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    monkeypatch.setattr(node, "_usable", set[str]())
+    monkeypatch.setenv("TFC_STORE_SECONDS", "0.3")
+    return fresh_place(monkeypatch, store, tmp_path / "cache", "x").url
+
+
+def test_a_store_that_cannot_be_reached_keeps_no_machine_from_a_pack_but_from_a_launch(
+    post: Post, store: Local, url: str
+) -> None:
+    of_a_pack, here = Post(post.path, "0123456789ab"), node.tools()
+    store.kill()
+    (said,) = node.misfits(post, url, here, [])
+    assert said.startswith(f"{NODE}it cannot store results there: {url}: the object store cannot")
+    order = remote.Order("", str(post.path), os.getcwd(), {}, False, None, url, here, [])
+    assert remote.look(order.to_json()) == [said]
+    assert node.misfits(of_a_pack, url, here, []) == []
+    store.start("forbid")  # which the process has not learned yet
+    for asks in (post, of_a_pack):
+        (said,) = node.misfits(asks, url, here, [])
+        assert said.startswith(f"{NODE}it cannot store results there: {url}: permission denied")
+
+
+def test_a_store_that_was_not_usable_is_asked_again_one_that_was_is_not(
+    post: Post, store: Local, url: str
+) -> None:
+    here = node.tools()
+    for fault in ("forbid", "ignore"):
+        store.kill()
+        store.start(fault)
+        assert len(node.misfits(post, url, here, [])) == 1
+    store.kill()
+    store.start()
+    assert node.misfits(post, url, here, []) == []
+    store.kill()
+    assert node.misfits(post, url, here, []) == []
+    store.start()
+
+
+def test_a_bucket_that_is_missing_keeps_a_machine_from_a_pack(post: Post, url: str) -> None:
+    of_a_pack = Post(post.path, "0123456789ab")
+    (said,) = node.misfits(of_a_pack, "s3://absent/x", node.tools(), [])
+    assert "there is no bucket absent" in said
 
 
 def test_results_that_are_not_seen_or_not_writable_are_named(

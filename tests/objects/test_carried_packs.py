@@ -12,7 +12,7 @@ from tests.objects.store import Local
 from tests.sweeps import CPU, content, make_sweep, train
 from tfc_jax.config import Sweep
 from tfc_jax.execution import Executor, Here
-from tfc_jax.executors import channel, remote
+from tfc_jax.executors import channel, node, remote
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.objects import keeper, lease
 from tfc_jax.objects.launching import launch_at
@@ -169,5 +169,36 @@ def test_a_worker_that_is_dismissed_in_the_middle_commits_nothing_more(
     assert len(killed(place, sweep, train_it)) == 1
     assert stored
     assert objects(local, place) == stored
+    assert finish(place, sweep)
+    assert content(local.as_folder(place, tmp_path / "copied")) == wanted
+
+
+def test_a_store_that_is_away_as_a_pack_begins_fails_that_pack_alone(
+    local: Local,
+    place: Place,
+    sweep: Sweep,
+    wanted: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(node, "_usable", set[str]())
+    monkeypatch.setenv("TFC_STORE_SECONDS", "0.3")
+    ends = list[dict[str, Any]]()
+
+    def train_it(order: str) -> str:
+        is_away = not ends
+        if is_away:
+            local.kill()
+        end = remote.train(order)
+        if is_away:
+            local.start()
+        ends.append(json.loads(end))
+        return end
+
+    chosen = Options(pack_width=3)
+    counts = launch_on(place, sweep, OnInline(Inline(train_it), options=chosen), chosen)
+    assert [end["event"] for end in ends] == ["failed", "finished"]
+    assert "the object store cannot be used" in ends[0]["error"]
+    assert counts["done"] == 3
     assert finish(place, sweep)
     assert content(local.as_folder(place, tmp_path / "copied")) == wanted

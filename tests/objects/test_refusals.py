@@ -13,6 +13,7 @@ from tfc_jax.cli import app
 from tfc_jax.errors import InputError
 from tfc_jax.objects.bucket import Bucket, patience
 from tfc_jax.objects.place import Place, place_at
+from tfc_jax.objects.refusals import Outage, told
 
 
 @pytest.fixture
@@ -102,6 +103,24 @@ def test_other_stores_have_other_credentials(
     monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")  # no cloud's machine
     with pytest.raises(InputError, match=f"no valid credentials.*{variable}"):
         Bucket(place_at(f"{scheme}://bucket/x")).get("y")
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("HTTP error: error sending request", True),
+        ("Server returned non-2xx status code: 503 Service Unavailable: ", True),
+        ("Server returned non-2xx status code: 429 Too Many Requests: ", True),
+        ("Server returned non-2xx status code: 408 Request Timeout: ", True),
+        ("Server returned non-2xx status code: 400 Bad Request: ", False),
+        ("Server returned non-2xx status code: 403 Forbidden: ", False),
+        ("Server returned non-2xx status code: 501 Not Implemented: ", False),
+        ("HTTP error: builder error", False),
+    ],
+)
+def test_what_may_pass_by_itself_is_an_outage(said: str, passes: bool) -> None:
+    error = OSError(f"Generic S3 error: Error performing PUT http://host/x in 1ms - {said}")
+    assert isinstance(told(error, "s3://bucket/x", 20.0), Outage) == passes
 
 
 def test_without_the_package_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

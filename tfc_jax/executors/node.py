@@ -4,6 +4,7 @@ Imports no JAX, so that a machine is looked at in a second or two.
 """
 
 import hashlib
+import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,10 @@ from tfc_jax.task import Task
 # Where these differ, so may numbers; and what a task says to one it may not say to another.
 DISTRIBUTIONS = ("tfc_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 HERE = Path(__file__).parents[1]
+LOOKING = "probe"  # instead of a pack, for a machine that is asked before any begins
+
+logger = logging.getLogger(__name__)
+_usable: set[str] = set()  # stores that this process has tried
 
 
 def tools() -> dict[str, str]:
@@ -46,13 +51,16 @@ def misfits(
     """Returns why this machine must not train, one sentence each that names it.
 
     Args:
-      post: into the results folder, or the copy of it that the launcher writes.
+      post: into the results folder, or the copy of it that the launcher writes; of the pack that
+        is about to begin, or LOOKING.
       url: of results in an object store, else empty.
       launcher: what `tools` returned where the launch was planned.
       wanted: of `wanted_data`.
     """
     found = list(_misfits_of_folder(post, url))
-    found = found or [*_misfits_of_tools(launcher), *_misfits_of(wanted), *_misfits_of_store(url)]
+    if not found:
+        store = _misfits_of_store(url, is_first=post.pack == LOOKING)
+        found = [*_misfits_of_tools(launcher), *_misfits_of(wanted), *store]
     return [f"{name()}: {one}" for one in found]
 
 
@@ -109,20 +117,28 @@ def _misfits_of(wanted: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-@cache
-def _misfits_of_store(url: str) -> tuple[str, ...]:
-    """Asked once per process; keys and options are those of its own environment."""
-    if not url:
-        return ()
+def _misfits_of_store(url: str, *, is_first: bool) -> Iterator[str]:
+    """Asked in a process until the answer is yes; keys and options are those of its environment.
+
+    An outage is no reason where packs may be half done elsewhere: it ends nobody's launch. The pack
+    asks again when it is compiled, and fails alone if the outage lasts so long.
+    """
+    if not url or url in _usable:
+        return
     from tfc_jax.objects.bucket import Bucket
     from tfc_jax.objects.place import place_at
     from tfc_jax.objects.probe import check_conditions
+    from tfc_jax.objects.refusals import Outage
 
     try:
         check_conditions(Bucket(place_at(url)))
     except InputError as error:
-        return (f"it cannot store results there: {error}",)
-    return ()
+        if is_first or not isinstance(error, Outage):
+            yield f"it cannot store results there: {error}"
+            return
+        logger.warning("%s: %s", name(), error)
+    else:
+        _usable.add(url)
 
 
 def _version(name: str) -> str:

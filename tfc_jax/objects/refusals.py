@@ -14,9 +14,15 @@ INVALID = "invalid path"  # a name such as a/../b
 # Classes of the library's errors, which is imported where it is used alone.
 FINAL = ("PermissionDeniedError", "UnauthenticatedError", "NotSupportedError")
 
+_REFUSED = re.compile(r"status code: (?:4(?!08|29)|501)")  # but "too late" and "too often"
+
 
 class StoreError(InputError):
     """The object store cannot be reached, or refuses what is asked of it."""
+
+
+class Outage(StoreError):
+    """It cannot be reached now, which may pass by itself."""
 
 
 def told(error: Exception, url: str, patience: float) -> StoreError:
@@ -45,7 +51,8 @@ def told(error: Exception, url: str, patience: float) -> StoreError:
             f"{url}: an object there has a name that is no path ({what}). Delete it, or give "
             f"another --out."
         )
-    return StoreError(
+    kind = Outage if _may_pass(error) else StoreError
+    return kind(
         f"{url}: the object store cannot be used ({what}). What is committed is safe: look at "
         f"the network{' and AWS_ENDPOINT_URL' if url.startswith('s3:') else ''}, then run it "
         f"again; TFC_STORE_SECONDS ({patience:g}) is how long it is tried."
@@ -72,6 +79,12 @@ def is_refused(error: Exception) -> bool:
 def lacks_bucket(said: str) -> bool:
     """Whether the bucket is missing, which is told like a missing object."""
     return any(words in said for words in NO_BUCKET)
+
+
+def _may_pass(error: Exception) -> bool:
+    said = str(error)
+    lasts = _is(error, "NotSupportedError") or "builder error" in said
+    return "Error performing" in said and not lasts and not _REFUSED.search(said)
 
 
 def _is(error: Exception, name: str) -> bool:
