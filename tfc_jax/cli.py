@@ -361,10 +361,12 @@ def compact(
     results: ResultsPath,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait until no launch is at work; in the background, say."),
+        typer.Option(
+            "--wait", help="Wait until no launch is at work; readers are never in its way."
+        ),
     ] = False,
 ) -> None:
-    """Merge the data files of each pack into one or two per table; readers and launches go on."""
+    """Merge each pack's data files into one or two per table. Refused while a launch is at work."""
     from tfc_jax.commands import merge_parts
 
     merge_parts(results, waits=wait)

@@ -10,7 +10,8 @@ import hashlib
 import io
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,10 @@ class Group:
 
 
 def compact(folder: Folder, say: Say, *, waits: bool = False) -> tuple[int, int]:
-    """Merges what can be merged; a launch or a reader may come at any time after.
+    """Merges what can be merged; a reader may come at any time, a launch at any time after.
 
     Args:
-      say: called with a line about a pack that is left as it is.
+      say: called with a line about a pack that is left as it is, or about who is waited for.
       waits: until no launch is at work, however long that takes.
     Returns:
       how many data files there were, and are.
@@ -65,7 +66,8 @@ def compact(folder: Folder, say: Say, *, waits: bool = False) -> tuple[int, int]
       InputError: a launch is at work; something is damaged, or no part of its table; the file
         system cannot exchange folders, or has no room.
     """
-    with sole_writer(folder, math.inf if waits else 0.0):
+    with sole_writer(folder, math.inf if waits else 0.0, say if waits else None):
+        files.make_folder(folder.staging)  # a copy of results may lack what is empty
         stored, stages = _fenced_off(folder)
         for stray in strays(stored):
             raise InputError(f"{stray}")
@@ -151,12 +153,13 @@ def _all_groups(
 def _groups(folder: Folder, stored: StoredFiles, pack: str, say: Say) -> Iterator[Group]:
     """Yields the parts that every checkpoint of a pack names: it may have to go on from each."""
     paths = stored.checkpoints.get(pack, ())
+    oldest = _least_step(paths)
+    if not _has_several(stored.parts.get(pack, ()), oldest):
+        return  # as most packs are after the first time; to verify checkpoints takes long
     damaged, checkpoint = newest(paths, pack)
     if checkpoint is None or damaged:
-        if stored.parts.get(pack):
-            say(f"pack {pack} is left as it is: a checkpoint of it is damaged, or there is none.")
+        say(f"pack {pack} is left as it is: a checkpoint of it is damaged, or there is none.")
         return
-    oldest = min(_step(path) for path in paths)
     standing = merged.standing(folder, checkpoint.parts, merged.read(folder, pack))
     for table in RESULT_TABLES:
         names = sorted(name for name in standing if name.startswith(f"{table}/"))
@@ -165,8 +168,16 @@ def _groups(folder: Folder, stored: StoredFiles, pack: str, say: Say) -> Iterato
             yield Group(pack, table, common)
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.stem.split("-")[1])
+def _least_step(checkpoints: Iterable[Path]) -> float:
+    """The step of the oldest, by its name; infinity where there is none."""
+    texts = (path.stem.partition("-")[2] for path in checkpoints)
+    return min((int(text) for text in texts if text.isdecimal()), default=math.inf)
+
+
+def _has_several(parts: Iterable[Path], oldest: float) -> bool:
+    """Whether a table has several parts up to this step, by their names."""
+    tables = Counter(path.parent.name for path in parts if last_step(path) <= oldest)
+    return max(tables.values(), default=0) > 1
 
 
 def _check_room(folder: Folder, groups: Sequence[Group]) -> None:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,8 @@ from tfc_jax.files import make_folder, sync_folder
 from tfc_jax.layout import Folder
 
 ORPHAN_SECONDS = 30.0
+LOOK_SECONDS = 0.05
+PATIENT_LOOK_SECONDS = 1.0  # of who waits for as long as it takes, maybe for days
 RECORD_SECONDS = 1.0  # who took a lock writes its record at once
 RECORD_BYTES = 200
 UNKNOWN = "a process that left no record"
@@ -55,7 +57,9 @@ class Lock:
 
 
 @contextmanager
-def sole_writer(folder: Folder, patience_s: float = 0.0) -> Iterator[Lock]:
+def sole_writer(
+    folder: Folder, patience_s: float = 0.0, say: Callable[[str], None] | None = None
+) -> Iterator[Lock]:
     """Holds the folder's lock, whose descriptor workers inherit.
 
     The system drops the lock when the launcher and all its workers have ended, however they ended:
@@ -64,10 +68,11 @@ def sole_writer(folder: Folder, patience_s: float = 0.0) -> Iterator[Lock]:
 
     Args:
       patience_s: how long to wait for an owner that lives.
+      say: called once with a line about who is waited for, if anybody is.
     Raises:
       InputError: someone else holds it, or there can be none.
     """
-    descriptor = _locked(folder, patience_s)
+    descriptor = _locked(folder, patience_s, say)
     try:
         _make_durable(folder)
         yield Lock(folder.lock, descriptor, _signed(descriptor, folder))
@@ -134,8 +139,11 @@ def _signed(descriptor: int, folder: Folder) -> str:
     return record
 
 
-def _locked(folder: Folder, patience_s: float = 0.0) -> int:
+def _locked(
+    folder: Folder, patience_s: float = 0.0, say: Callable[[str], None] | None = None
+) -> int:
     began = time.monotonic()
+    _make_root(folder)
     while True:
         descriptor = _opened(folder)
         if _try_lock(descriptor, folder):
@@ -150,14 +158,29 @@ def _locked(folder: Folder, patience_s: float = 0.0) -> int:
                 f"{folder.root}: another `tfc run` or `tfc compact` is writing here "
                 f"({record or UNKNOWN}). Wait for it, stop it, or write elsewhere with --out."
             )
-        time.sleep(0.05)
+        if say:
+            say(f"{folder.root}: waiting for {record or UNKNOWN}, which is writing here.")
+            say = None
+        time.sleep(PATIENT_LOOK_SECONDS if patience_s else LOOK_SECONDS)
+
+
+def _make_root(folder: Folder) -> None:
+    try:
+        make_folder(folder.root)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
 
 
 def _opened(folder: Folder) -> int:
+    """Opens the lock file, and makes it; a folder that was deleted meanwhile stays so."""
     try:
-        make_folder(folder.root)
         # Never through a link: the file is written to.
         return os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder.root}: this folder is gone: it was deleted or moved while its lock was "
+            f"waited for. Give the folder where the results are now."
+        ) from error
     except OSError as error:
         raise _not_writable(folder, error) from error
 

@@ -2,20 +2,26 @@
 
 import errno
 import itertools
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from tests.damage.conftest import RECORD
 from tests.sweeps import content, make_sweep, train
-from tfc_jax import files, fsck, merged, show
+from tfc_jax import checkpoint, files, fsck, merged, show
+from tfc_jax.cli import app
 from tfc_jax.compact import compact
 from tfc_jax.config import Sweep
 from tfc_jax.errors import InputError
@@ -125,9 +131,16 @@ def test_a_damaged_record_of_what_is_merged_is_told(
     path.write_text(text)
     (found,) = fsck.check(folder).damage
     assert found.path == path
-    for doing in (lambda: train(sweep, folder.root), lambda: merge(folder)):
-        with pytest.raises(InputError, match=path.name):
-            doing()
+    with pytest.raises(InputError, match=path.name):
+        train(sweep, folder.root)
+
+
+def test_where_the_record_of_what_is_merged_is_damaged_nothing_more_is(folder: Folder) -> None:
+    before, path = names(folder), folder.merged(of_pack(folder))
+    path.write_text("{")
+    with pytest.raises(InputError, match=path.name):
+        merge(folder)
+    assert names(folder) == before
 
 
 def test_damage_gets_no_new_hash(folder: Folder) -> None:
@@ -160,15 +173,75 @@ def test_results_that_are_in_use_or_mixed_are_refused(folder: Folder) -> None:
 
 
 def test_it_can_wait_until_a_launch_has_ended(folder: Folder, trained: Path) -> None:
-    before = len(names(folder))
+    before, told = len(names(folder)), list[str]()
     with ThreadPoolExecutor() as pool:
         with sole_writer(folder):
-            merging = pool.submit(compact, folder, pytest.fail, waits=True)
+            merging = pool.submit(compact, folder, told.append, waits=True)
             with pytest.raises(TimeoutError):
                 merging.result(timeout=0.3)
             assert len(names(folder)) == before
         assert merging.result(timeout=60) == (before, len(names(folder)))
+    (line,) = told
+    assert line.startswith(f"{folder.root}: waiting for process {os.getpid()} on ")
     check(folder, trained)
+
+
+@contextmanager
+def waiting_command(folder: Folder) -> Iterator[subprocess.Popen[str]]:
+    """`tfc compact --wait`, which has said for whom it waits."""
+    command = [sys.executable, "-m", "tfc_jax", "compact", str(folder.root), "--wait"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe) as process:
+        try:
+            assert process.stderr
+            told = process.stderr.readline()
+            assert told.startswith(f"{folder.root}: waiting for process {os.getpid()} on "), told
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_command_says_for_whom_it_waits(folder: Folder, trained: Path) -> None:
+    before = len(names(folder))
+    with ExitStack() as stack:
+        with sole_writer(folder):
+            process = stack.enter_context(waiting_command(folder))
+        printed, errors = process.communicate(timeout=60)
+    now = len(names(folder))
+    assert now < before
+    assert printed == f"{folder.root}: {before} data files before, {now} now\n"
+    assert (process.returncode, errors) == (0, "")
+    check(folder, trained)
+
+
+def test_ctrl_c_ends_a_command_that_waits(folder: Folder) -> None:
+    before = names(folder)
+    with sole_writer(folder), waiting_command(folder) as process:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "\nStopped.\n")
+    assert names(folder) == before
+
+
+def test_the_help_says_that_a_launch_is_in_the_way() -> None:
+    answer = CliRunner().invoke(app, ["compact", "--help"])
+    assert "Refused while a launch is at work." in " ".join(answer.stdout.split())
+
+
+def test_a_copy_that_lacks_empty_folders_is_compacted(folder: Folder, trained: Path) -> None:
+    folder.staging.rmdir()
+    before, now = merge(folder)
+    assert now < before
+    check(folder, trained)
+
+
+def test_checkpoints_are_not_read_where_nothing_is_to_be_merged(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, now = merge(folder)
+    monkeypatch.setattr(checkpoint, "load", lambda path: pytest.fail("it is read"))
+    assert before > now
+    assert merge(folder) == (now, now)
 
 
 def test_a_writer_that_no_lock_holds_back_adds_nothing_afterwards(

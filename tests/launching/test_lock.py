@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import math
+import shutil
 import threading
 import time
 from collections import Counter
@@ -72,6 +74,36 @@ def hold_until(path: Path, end: threading.Event) -> None:
     with open(path, "a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         end.wait()
+
+
+def test_who_is_patient_looks_seldom_and_says_once_for_whom_it_waits(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, told = list[float](), list[str]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            (out / ".lock").unlink()
+
+    monkeypatch.setattr(time, "sleep", wait)
+    with locked(out, alive()), lock.sole_writer(Folder(out), math.inf, told.append):
+        assert waits == [lock.PATIENT_LOOK_SECONDS] * 3
+    assert told == [f"{out}: waiting for {alive()}, which is writing here."]
+
+
+@pytest.mark.parametrize("patience", [math.inf, 0.0])
+def test_a_folder_that_is_deleted_while_its_lock_is_waited_for_stays_so(
+    out: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: shutil.rmtree(out))
+    with (
+        locked(out, dead()),
+        pytest.raises(InputError, match=r"this folder is gone: .* Give the folder"),
+        lock.sole_writer(Folder(out), patience),
+    ):
+        pass
+    assert not out.exists()
 
 
 def test_workers_that_outlive_their_launcher_for_long_are_not_waited_for(
