@@ -20,6 +20,7 @@ from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch
 from tfc_jax.layout import Folder, is_probe
 from tfc_jax.options import Options
+from tfc_jax.runs_table import rows_in
 from tfc_jax.stored_files import StoredFiles
 
 PACK, OTHER = "0123456789ab", "0123456789ac"
@@ -69,7 +70,7 @@ def test_rows_of_an_earlier_time_under_the_same_name_are_waited_for(
     """A worker writes them when it begins, and a launch of fewer steps when it ends."""
     write(folder, PACK)
     write(folder, OTHER, *former)
-    waits, looks, read = list[float](), Counter[str](), arrival.rows_in
+    waits, looks, read = list[float](), Counter[str](), rows_in
 
     def wait(seconds: float) -> None:
         waits.append(seconds)
@@ -93,7 +94,7 @@ def test_a_file_that_is_listed_and_gone_is_waited_for(
     write(folder, PACK)
     write(folder, OTHER)
     errors: list[OSError] = [OSError(errno.ESTALE, "Stale file handle")]
-    read = arrival.rows_in
+    read = rows_in
 
     def look(file: Path, columns: tuple[str, ...]) -> pa.Table:
         if errors:
