@@ -84,7 +84,7 @@ def look(order: str) -> list[str]:
     """Returns why this machine cannot train for a launch; empty if it can."""
     told = Order.read(order)
     try:
-        return node.misfits(Post(Path(told.path), "probe"), told.url, told.tools, told.wanted)
+        return node.misfits(Post(Path(told.path), node.LOOKING), told.url, told.tools, told.wanted)
     finally:
         data.loaded.cache_clear()  # of all packs; this process may train none of them
 
