@@ -34,6 +34,7 @@ from tfc_jax.flags import (
     ExecutedAgain,
     Executor,
     Filter,
+    FolderPath,
     Limit,
     MaxMemory,
     Out,
@@ -358,7 +359,7 @@ def fsck(results: ResultsPath, as_json: AsJson = False) -> None:
 @app.command()
 @reports_errors
 def compact(
-    results: ResultsPath,
+    results: FolderPath,
     wait: Annotated[
         bool,
         typer.Option(

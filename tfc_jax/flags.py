@@ -75,6 +75,10 @@ ResultsPath = Annotated[
         metavar="RESULTS",
     ),
 ]
+FolderPath = Annotated[
+    Path,
+    typer.Argument(parser=some_results, callback=usable, help="Results folder.", metavar="RESULTS"),
+]
 RUN_ID_HELP = (
     "12 hex digits, see `tfc ls`; or the first of them, as long as no two runs share them."
 )

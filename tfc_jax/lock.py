@@ -156,7 +156,8 @@ def _locked(
         if time.monotonic() - began >= max(_patience(record), patience_s):
             raise InputError(
                 f"{folder.root}: another `tfc run` or `tfc compact` is writing here "
-                f"({record or UNKNOWN}). Wait for it, stop it, or write elsewhere with --out."
+                f"({record or UNKNOWN}). Wait for it (`tfc compact` does with --wait), stop it, or "
+                f"write elsewhere with --out."
             )
         if say:
             say(f"{folder.root}: waiting for {record or UNKNOWN}, which is writing here.")

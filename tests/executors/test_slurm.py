@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.executors.commands import descendants, ended, interrupt, left_of, start, until_logged
 from tests.executors.slurms import Slurm, fly, slurm
-from tests.sweeps import content, make_sweep, train
+from tests.sweeps import content, make_sweep, train, write_sweep
 from tfc_jax import commands, execution
 from tfc_jax.devices import Devices, cores
 from tfc_jax.errors import InputError
@@ -50,6 +51,23 @@ def test_tables_of_submitits_own_processes_are_those_of_this_machine(tmp_path: P
     assert train(sweep, tmp_path / "here") == counts
     assert content(tmp_path / "far") == content(tmp_path / "here")
     assert not (tmp_path / "far" / "progress").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_keeps_what_elements_of_this_machine_have_trained(
+    tmp_path: Path,
+) -> None:
+    path = write_sweep(tmp_path, base={"steps": 60_000})
+    flags = ("--executor", "slurm", "--slurm", "cluster=local", "--workers", 1, "--out", "out")
+    process = start(tmp_path, "run", path, *flags)
+    until_logged(tmp_path / "out", "started", process)
+    started = descendants(process.pid)
+    interrupt(process)
+    code, said = ended(process)
+    assert code == 130, said
+    assert "stopped; `tfc run` goes on from here" in said
+    assert not left_of(started)
+    assert 0 < open_results(tmp_path / "out").runs["steps_done"].max() < 60_000
 
 
 @pytest.mark.slow

@@ -134,3 +134,10 @@ def test_a_patience_of_nonsense(text: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TFC_STORE_SECONDS", text)
     with pytest.raises(InputError, match="TFC_STORE_SECONDS"):
         patience()
+
+
+def test_an_address_of_plain_http_is_said_to_want_leave(
+    its_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    assert "If nobody can, set AWS_ALLOW_HTTP=true" in refusal(its_place.url, tmp_path)

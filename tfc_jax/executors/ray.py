@@ -377,8 +377,8 @@ def _check_speaks(address: str, seconds: float) -> None:
 
 def _unreachable(address: str, why: str) -> InputError:
     return InputError(
-        f"--address: no Ray cluster can be joined at {address} ({why}). See whether it runs and "
-        f"whether this machine is one of its nodes, or leave --address out to train here."
+        f"--address or RAY_ADDRESS: no Ray cluster can be joined at {address} ({why}). See whether "
+        f"it runs and whether this machine is one of its nodes, or leave both out to train here."
     )
 
 

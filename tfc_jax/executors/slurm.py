@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tfc_jax.devices import Devices, cores
@@ -209,6 +211,7 @@ class _Engine:
         import submitit
 
         if self._asked.cluster == "local":
+            _keep_from_terminal()
             executor: Any = submitit.LocalExecutor(folder)
             executor.update_parameters(**self._asked.parameters)
             return executor
@@ -218,6 +221,16 @@ class _Engine:
             **self._asked.parameters, array_parallelism=self._at_a_time, setup=exports
         )
         return executor
+
+
+def _keep_from_terminal() -> None:
+    """Elements of this machine are asked by the launch to stop, not also by the user's Ctrl-C.
+
+    That goes to all processes of a group, so that elements get one of their own.
+    """
+    from submitit.local import local
+
+    local.subprocess = SimpleNamespace(Popen=partial(subprocess.Popen, process_group=0))
 
 
 def _check_known(given: dict[str, str]) -> None:

@@ -46,6 +46,11 @@ def told(error: Exception, url: str, patience: float) -> StoreError:
             f"objects there; `tfc status` and others only list and read."
         )
     what = _brief(said)
+    if "builder error" in said and what.startswith("http://"):
+        return StoreError(
+            f"{url}: the store's address is plain http, over which keys and data could be read on "
+            f"the way. If nobody can, set AWS_ALLOW_HTTP=true; otherwise give an https address."
+        )
     if INVALID in said:
         return StoreError(
             f"{url}: an object there has a name that is no path ({what}). Delete it, or give "
