@@ -27,7 +27,7 @@ from tests.sweeps import content, train, write_sweep
 from tfc_jax import devices
 from tfc_jax.config import load_sweep
 from tfc_jax.devices import Devices
-from tfc_jax.errors import InputError
+from tfc_jax.errors import InputError, StorageError
 from tfc_jax.executors import ray as on_ray
 from tfc_jax.options import Options
 from tfc_jax.results import open_results
@@ -166,6 +166,23 @@ def test_a_cluster_of_tpu_hosts_does_not_train_on_their_cpus_unasked(
         on_ray._found(Options())
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert on_ray._found(Options()) == Devices("cpu", tuple(range(8)))
+
+
+def test_a_head_is_lost_when_it_has_not_answered_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with listener() as address:
+        head = on_ray._Head(address)
+        now[0] = 100.0
+        assert head.answers()
+    now[0] += on_ray.HEAD_SECONDS
+    assert not head.answers()
+    now[0] += 0.1
+    with pytest.raises(StorageError, match=r"is gone\. What is committed is safe"):
+        head.answers()
+    assert head.is_lost
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

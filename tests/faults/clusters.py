@@ -16,6 +16,7 @@ _IMPATIENT = {
     "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 5,
 }
+_TOKEN = secrets.token_hex(32)  # Ray reads the first of a process alone
 
 
 class Nodes:
@@ -44,10 +45,13 @@ class Nodes:
         """Kills all processes of a node."""
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def kill_head(self) -> None:
+        """Kills the process that all nodes and launches report to."""
+        self._cluster.head_node.kill_gcs_server(check_alive=False)
+
     def close(self) -> None:
-        for node in self.nodes:
-            self.kill(node)
-        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        for node in [*self.nodes, self._cluster.head_node]:
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
     def _add(self, **arguments: Any) -> Any:
         return self._cluster.add_node(
@@ -60,7 +64,7 @@ def nodes() -> Iterator[Nodes]:
     """A cluster on loopback that lets in who has its token; Ray is imported within."""
     folder = Path(tempfile.mkdtemp(prefix="tfc-nodes-", dir="/tmp"))
     token = folder / "token"
-    token.write_text(secrets.token_hex(32))
+    token.write_text(_TOKEN)
     more = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.executors.commands import start, until_logged
+from tests.executors.commands import ended, start, until_logged
 from tests.faults.clusters import Nodes, nodes
 from tests.faults.launches import judge
 from tests.faults.tally import Tally, Tries
@@ -121,6 +121,27 @@ def test_ray_nodes_that_join_during_a_launch(
     out = tmp_path / "out"
     tally.wrong += not fly(sweep, out, executor, watch)
     joining.join()
+    judge(tally, out, reference)
+    assert not tally.bad
+
+
+def test_a_ray_head_that_is_gone(
+    tmp_path: Path, sweep: Sweep, reference: Path, tally: Tally
+) -> None:
+    """Ray itself would end the process with a line about itself alone; another cluster goes on."""
+    out = tmp_path / "out"
+    flags = ("--pack-width", 3, "--commit-seconds", 0, "--out", out, "--executor", "ray")
+    with nodes() as own:
+        own.add()
+        address = own.address
+        process = start(tmp_path, "run", sweep.path, *flags, "--address", address)
+        until_logged(out, "started", process)
+        own.kill_head()
+        code, said = ended(process)
+    tally.tracebacks += "Traceback" in said
+    assert code == 1, said
+    assert f"The head of the Ray cluster at {address} is gone. What is committed" in said
+    assert train(sweep, out) == {"done": 6}
     judge(tally, out, reference)
     assert not tally.bad
 

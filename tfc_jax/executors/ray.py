@@ -15,15 +15,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfc_jax import devices
 from tfc_jax.devices import Devices
-from tfc_jax.errors import InputError
+from tfc_jax.errors import InputError, StorageError
 from tfc_jax.event_log import OnEvent
 from tfc_jax.executors import fleet, remote
 from tfc_jax.executors.fleet import Lost
@@ -34,6 +35,7 @@ from tfc_jax.task import Task
 
 RETRIES = 5  # machines that a pack may lose, or processes that it may take down
 AHEAD = 2  # packs that Ray holds for each that it can train now
+HEAD_SECONDS = 20.0  # without an answer after which the head counts as lost
 LOOK_SECONDS = 60.0  # how long a node may take to load its data sets
 START_SECONDS = 30.0  # how long a Python process may take to import Ray and join a cluster
 # With which each client of gRPC begins: that it speaks HTTP/2, and its settings, here none.
@@ -92,6 +94,7 @@ class _Engine:
         import ray
 
         self._ray, self._platform, self._workers = ray, platform, workers
+        self._head = _Head(ray.get_runtime_context().gcs_address)
         devices = {"num_cpus": 1, "num_gpus": 1 if platform == "gpu" else 0}
         # A worker on a GPU holds its memory while it lives: it lives for one pack (max_calls).
         calls = {"max_calls": 1} if platform == "gpu" else {}
@@ -100,6 +103,8 @@ class _Engine:
 
     def room(self, flying: int) -> int:
         """Bounded by --workers, or by what the cluster has now."""
+        if not self._head.answers():
+            return 0
         return (self._workers or AHEAD * max(_count(self._platform), 1)) - flying
 
     def submit(self, orders: Sequence[remote.Order]) -> list[Any]:
@@ -107,6 +112,9 @@ class _Engine:
 
     def landed(self, flying: Sequence[Any], seconds: float) -> Sequence[Any]:
         if not flying:
+            return ()
+        if not self._head.answers():
+            time.sleep(seconds)
             return ()
         ended: Sequence[Any]
         ended, _ = self._ray.wait(list(flying), num_returns=1, timeout=seconds)
@@ -120,7 +128,7 @@ class _Engine:
         return end
 
     def cancel(self, handles: Sequence[Any]) -> None:
-        for handle in handles:
+        for handle in () if self._head.is_lost else handles:
             self._ray.cancel(handle, force=True)
 
     def misfits(self, order: remote.Order, interrupt: Interrupt) -> list[str]:
@@ -151,6 +159,42 @@ class _Engine:
         except (exceptions.RayError, ImportError) as error:
             return [f"node {asked[answer]}: tfc_jax does not run there: {_line(error)}."]
         return why
+
+
+@dataclass
+class _Head:
+    """The process without which Ray's calls wait for a minute, and then end this process."""
+
+    address: str
+    is_lost: bool = False
+    _heard: float = field(default_factory=time.monotonic)
+
+    def answers(self) -> bool:
+        """Asks whether it takes connections.
+
+        Raises:
+          StorageError: it has not for a while.
+        """
+        now = time.monotonic()
+        if _takes_connections(self.address):
+            self._heard = now
+            return True
+        if now - self._heard > HEAD_SECONDS:
+            self.is_lost = True
+            raise StorageError(
+                f"The head of the Ray cluster at {self.address} is gone. What is committed is "
+                f"safe: start the cluster again, then run this again."
+            )
+        return False
+
+
+def _takes_connections(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def _nodes(platform: str) -> list[dict[str, Any]]:
