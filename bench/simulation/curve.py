@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from matplotlib.figure import Figure
 from bench.simulation.cluster import Outcome
 from bench.simulation.costs import Cluster, PackCosts, Storage
 
-COLORS = ("#0072b2", "#d55e00", "#009e73")
+# Color, marker, size: what lies under another is seen around it.
+LOOKS = (("#0072b2", "o", 5), ("#d55e00", "s", 8), ("#009e73", "^", 4))
 HEADING = (
     f"{'storage':9} {'nodes':>5} {'packs':>6} {'hours':>7} {'packs/s':>8} {'efficient':>9} "
     f"{'trained':>8} {'stored':>7} {'compiled':>8} {'waited':>7} {'storage':>8} {'GB/s':>7} "
@@ -85,11 +87,12 @@ def draw(points: Sequence[Point], path: Path) -> None:
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         names = list(dict.fromkeys(point.storage.name for point in points))
-        for name, color in zip(names, COLORS, strict=False):
+        for name, (color, marker, size) in zip(names, cycle(LOOKS), strict=False):
+            look: Any = {"color": color, "marker": marker, "markersize": size, "label": name}
             own = [point for point in points if point.storage.name == name]
             nodes = [point.cluster.nodes for point in own]
-            left.plot(nodes, [p.packs_per_s for p in own], "o-", color=color, label=name)
-            right.plot(nodes, [100 * p.efficiency for p in own], "o-", color=color, label=name)
+            left.plot(nodes, [p.packs_per_s for p in own], **look)
+            right.plot(nodes, [100 * p.efficiency for p in own], **look)
         first = points[0]
         ideal = [n * first.cluster.slots / first.costs.train_s for n in nodes]
         left.plot(nodes, ideal, "--", color="#999999", label="nothing but training", zorder=0)
@@ -98,4 +101,6 @@ def draw(points: Sequence[Point], path: Path) -> None:
         left.legend(frameon=False)
         for axes in (left, right):
             axes.spines["right"].set_visible(False)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+        left.yaxis.set_major_formatter("{x:g}")
         figure.savefig(path, dpi=150)
