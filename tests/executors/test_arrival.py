@@ -150,13 +150,17 @@ def test_a_stop_ends_the_wait(folder: Folder, monkeypatch: pytest.MonkeyPatch) -
 def test_a_disk_that_takes_nothing_more_is_no_error_where_all_rows_are_seen(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    refused: list[Path] = []
+
     def refuse(path: Path) -> None:
+        refused.append(path)
         raise OSError(number, os.strerror(number))
 
     write(folder, PACK)
     write(folder, OTHER)
     monkeypatch.setattr(files, "make_new_folder", refuse)
     await_both(folder)
+    assert len(refused) == 1
 
 
 def test_what_a_kill_in_the_middle_of_a_look_left_is_no_damage_and_is_cleared_away(

@@ -68,7 +68,11 @@ def test_one_that_is_free_or_of_a_dead_process_here_is_taken_at_once(
     place: Place, owner: str, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "EXPIRY_SECONDS", 1e9)
-    lease.take(left(place, owner, state), pytest.fail)
+    bucket = left(place, owner, state)
+    lease.take(bucket, pytest.fail)
+    kept = bucket.get(lease.KEY)
+    assert kept is not None
+    assert f"process {os.getpid()} on" in kept.content.decode()
 
 
 def test_a_record_of_nonsense_is_waited_for(place: Place) -> None:
