@@ -238,8 +238,10 @@ def last_executor(folder: "Folder", address: str | None, slurm: list[str]) -> Ex
     That is not taken from the results: a stranger's would choose the cluster on which code runs.
     """
     from tfc_jax import manifest
+    from tfc_jax.contents import check_contents
     from tfc_jax.options import FROM_ENVIRONMENT, joined
 
+    check_contents(folder.root)
     stored = manifest.read(folder)
     flags = stored["flags"] if stored else {}
     last, settings = Executor(flags.get("executor", Executor.local)), flags.get("slurm", {})
