@@ -75,6 +75,17 @@ class Inline:
         return self.why
 
 
+class Late(Inline):
+    """Says that a pack has ended, and trains it when it is asked for its end."""
+
+    def landed(self, flying: Sequence[int], seconds: float) -> Sequence[int]:
+        return flying[:1]
+
+    def end_of(self, handle: int) -> str:
+        super().landed([handle], 0.0)
+        return super().end_of(handle)
+
+
 @dataclass
 class OnInline:
     """What `launch` takes."""

@@ -2,7 +2,7 @@
 
 A job is a supervisor, which runs its elements as groups of processes and keeps their state in files
 of the folder FAKE_SLURM: `JOB_ELEMENT.state`, `.pid` of the process that srun became, `.requeue` if
-it is to run again after its end.
+it is to run again after its end. The first job has the number FAKE_SLURM_FIRST.
 """
 
 import os
@@ -33,7 +33,7 @@ def sbatch(script: str) -> None:
     if (FOLDER / "refuse").exists():
         sys.stderr.write("sbatch: error: invalid partition specified: gup\n")
         raise SystemExit(1)
-    job = str(len(list(FOLDER.glob("*.sh"))) + 100)
+    job = str(len(list(FOLDER.glob("*.sh"))) + int(os.environ["FAKE_SLURM_FIRST"]))
     text = Path(script).read_text()
     (FOLDER / f"{job}.sh").write_text(text)
     array = re.search(r"--array=0-(\d+)%(\d+)", text)

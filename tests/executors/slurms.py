@@ -1,5 +1,6 @@
 """A SLURM that is none: its commands on PATH, and what tests do to its elements."""
 
+import itertools
 import os
 import signal
 import time
@@ -22,13 +23,15 @@ from tfc_jax.layout import Folder
 from tfc_jax.options import Options
 
 WAIT_S = 120.0  # a guard against hangs
+_FIRST = itertools.count(1000, 1000)  # submitit remembers by its number that a job has ended
 
 
 @dataclass
 class Slurm:
-    """The folder of its state."""
+    """The folder of its state, and the number of its first job."""
 
     folder: Path
+    first: int
 
     def elements(self) -> list[str]:
         """All that there ever were, those of the newest job last."""
@@ -80,7 +83,8 @@ def slurm(folder: Path) -> Iterator[Slurm]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
         patch.setenv("FAKE_SLURM", str(state))
-        faked = Slurm(state)
+        faked = Slurm(state, next(_FIRST))
+        patch.setenv("FAKE_SLURM_FIRST", str(faked.first))
         try:
             yield faked
         finally:

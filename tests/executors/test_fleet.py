@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.executors.engines import Inline, OnInline, as_a_worker, fly, lost, shortened
+from tests.executors.engines import Inline, Late, OnInline, as_a_worker, fly, lost, shortened
 from tests.sweeps import CPU, content, make_sweep, train
 from tfc_jax import data, event_log
 from tfc_jax.config import Sweep
@@ -54,9 +54,12 @@ def test_a_sweep_that_refines_is_refined(tmp_path: Path) -> None:
     assert content(tmp_path / "far") == content(tmp_path / "here")
 
 
-def test_the_events_are_those_of_this_machine(sweep: Sweep, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [Inline, Late])
+def test_the_events_are_those_of_this_machine(
+    sweep: Sweep, tmp_path: Path, engine: type[Inline]
+) -> None:
     events: Events = []
-    fly(sweep, tmp_path / "out", Inline(), events.append)
+    fly(sweep, tmp_path / "out", engine(), events.append)
     told = [(event["event"], event.get("step")) for event in events]
     pack = [("compiling", None), ("compiled", None), ("started", 0), ("step", 20), ("step", 60)]
     assert told == [("planned", None), *[*pack, ("finished", None)] * 2]

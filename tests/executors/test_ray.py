@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from tfc_jax.config import load_sweep
 from tfc_jax.devices import Devices
 from tfc_jax.errors import InputError, StorageError
 from tfc_jax.executors import ray as on_ray
+from tfc_jax.executors import ray_cluster
 from tfc_jax.options import Options
 from tfc_jax.results import open_results
 
@@ -174,15 +176,32 @@ def test_a_head_is_lost_when_it_has_not_answered_for_a_while(
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with listener() as address:
-        head = on_ray._Head(address)
+        head = ray_cluster.Head(address)
         now[0] = 100.0
         assert head.answers()
-    now[0] += on_ray.HEAD_SECONDS
+    now[0] += ray_cluster.HEAD_SECONDS
     assert not head.answers()
     now[0] += 0.1
     with pytest.raises(StorageError, match=r"is gone\. What is committed is safe"):
         head.answers()
     assert head.is_lost
+
+
+def test_what_a_head_is_asked_waits_in_another_thread_when_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray ends the process of a thread that has waited for a minute."""
+    back = threading.Event()
+    with listener() as address:
+        head = ray_cluster.Head(address)
+        assert head.asked(lambda: 8) == 8
+        with pytest.raises(ZeroDivisionError):
+            head.asked(lambda: 1 // 0)
+        monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 0.05)
+        assert head.asked(back.wait) is None
+    monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 60.0)
+    assert head.asked(lambda: 8) is None
+    back.set()
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +216,9 @@ def test_the_folder_of_ray_leaves_room_for_its_sockets(
     deep = tmp_path / ("d" * 60)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    folder = on_ray._temporary_folder()
+    folder = ray_cluster._temporary_folder()
     try:
-        assert len(str(folder)) + on_ray.IN_SESSION <= on_ray.LONGEST_SOCKET
+        assert len(str(folder)) + ray_cluster.IN_SESSION <= ray_cluster.LONGEST_SOCKET
         assert folder.stat().st_mode & 0o077 == 0
         assert not list(deep.iterdir())
     finally:

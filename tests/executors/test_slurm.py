@@ -78,8 +78,8 @@ def test_a_launch_is_one_array_with_a_pack_per_element(faked: Slurm, tmp_path: P
     assert counts == {"done": 6}
     train(sweep, tmp_path / "here", schedule="mapped")
     assert content(tmp_path / "far") == content(tmp_path / "here")
-    assert faked.elements() == ["100_0", "100_1"]
-    script = faked.script("100")
+    assert faked.elements() == [f"{faked.first}_0", f"{faked.first}_1"]
+    script = faked.script(str(faked.first))
     for line in ("partition=gpu", "time=90", "exclusive", "mem=4GB", "array=0-1%1"):
         assert f"#SBATCH --{line}\n" in script
     assert "export PJRT_NPROC=1\n" in script
@@ -89,7 +89,7 @@ def test_a_launch_is_one_array_with_a_pack_per_element(faked: Slurm, tmp_path: P
 def test_more_packs_than_an_array_holds_are_several_arrays(faked: Slurm, tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path)
     assert fly(sweep, tmp_path / "far", slurm={"array_size": "1"}) == {"done": 6}
-    assert faked.elements() == ["100", "101"]
+    assert faked.elements() == [str(faked.first), str(faked.first + 1)]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_stop_lets_an_element_end_its_chunk_and_cancels_those_that_wait(
     assert counts == {"running": 3, "pending": 3}
     assert told[-1] == "stopped"
     faked.until_over()
-    assert faked.state("100_1") == "CANCELLED"
+    assert faked.state(f"{faked.first}_1") == "CANCELLED"
     assert 0 < open_results(tmp_path / "out").runs["steps_done"].max() < 60_000
 
 

@@ -65,7 +65,9 @@ def nodes() -> Iterator[Nodes]:
     folder = Path(tempfile.mkdtemp(prefix="tfc-nodes-", dir="/tmp"))
     token = folder / "token"
     token.write_text(_TOKEN)
+    (folder / "ray").mkdir()  # where Ray notes the address of a cluster: it only makes its own
     more = {
+        "RAY_TMPDIR": str(folder),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

@@ -7,6 +7,7 @@ The short numbers run with all tests, the long ones with `make test-faults`. Eac
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,9 +44,15 @@ def cache() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def settings() -> dict[str, Any]:
+    """Of `sweep`; modules that need longer runs say so."""
+    return LONG
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any]) -> Sweep:
     """Six runs in packs of which each is committed many times."""
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
+    return make_sweep(tmp_path_factory.mktemp("sweep"), **settings)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ from tfc_jax.options import Options
 from tfc_jax.results import open_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-LONG: dict[str, Any] = {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
 Events = list[dict[str, Any]]
 
 
@@ -47,15 +46,8 @@ def executor(cluster: Nodes) -> Iterator[Executor]:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
+def settings() -> dict[str, Any]:
+    return {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
 
 
 def fly(sweep: Sweep, out: Path, executor: Executor, on_event: Any, **options: Any) -> bool:
@@ -82,16 +74,17 @@ def test_a_ray_node_killed_in_the_middle_of_a_pack(
 
         def watch(event: dict[str, Any], events: Events = events, killers: Any = killers) -> None:
             events.append(event)
-            if event["event"] == "started" and not killers:
+            starts = sum(event["event"] == "started" for event in events)
+            if starts == len(cluster.nodes) and not killers:  # all are at work
                 victim = draws.choice(cluster.nodes)
                 killer = threading.Timer(draws.uniform(0.2, 1.5), cluster.kill, [victim])
                 killers.append(killer)
                 killer.start()
 
         out = tmp_path / str(index)
-        cluster.add()
         tally.wrong += not fly(sweep, out, executor, watch)
         killers[0].join()
+        cluster.add()
         starts = [event for event in events if event["event"] == "started"]
         again += len(starts) > 2
         resumed += any(event["step"] > 0 for event in starts)

@@ -13,14 +13,13 @@ from tests.executors.commands import start, until_logged
 from tests.executors.slurms import Slurm, fly, slurm
 from tests.faults.launches import judge
 from tests.faults.tally import Tally, Tries
-from tests.sweeps import make_sweep, train
+from tests.sweeps import train
 from tfc_jax import fsck
 from tfc_jax.compact import compact
 from tfc_jax.config import Sweep
 from tfc_jax.layout import Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-LONG: dict[str, Any] = {"base": {"steps": 40_000}, "record": {"every": 10, "probe_every": 1000}}
 Events = list[dict[str, Any]]
 
 
@@ -31,15 +30,8 @@ def faked(tmp_path: Path) -> Iterator[Slurm]:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return make_sweep(tmp_path_factory.mktemp("sweep"), **LONG)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, sweep: Sweep) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "out"
-    assert train(sweep, out) == {"done": 6}
-    return out
+def settings() -> dict[str, Any]:
+    return {"base": {"steps": 40_000}, "record": {"every": 10, "probe_every": 1000}}
 
 
 def hit(

@@ -26,6 +26,7 @@ from tfc_jax.task import Task
 POLL_SECONDS = 0.3
 SHARE_OF_READING = 0.05  # of the launcher's time, at most, for the files of thousands of packs
 SILENT_SECONDS = 240.0  # after which it is told that the launch still waits
+LOST = "lost"
 
 H = TypeVar("H", bound=Hashable)  # what an engine calls a pack that it has taken
 
@@ -139,7 +140,9 @@ class _Fleet(Generic[H]):
         return bool(self.interrupt.level or self.refusals)
 
     def _submit(self) -> None:
-        room = 0 if self._ends else min(self.engine.room(len(self.flying)), len(self.waiting))
+        if self._ends or not self.waiting:
+            return
+        room = min(self.engine.room(len(self.flying)), len(self.waiting))
         if room <= 0:
             return
         tasks = [self.waiting.popleft() for _ in range(room)]
@@ -151,14 +154,12 @@ class _Fleet(Generic[H]):
 
     def _land(self, handle: H) -> None:
         task = self.flying.pop(handle)
-        self._hear(task.pack)
-        try:
-            end: dict[str, Any] = json.loads(self.engine.end_of(handle))
-        except Lost as error:
+        end = self._end_of(handle)
+        self._hear(task.pack)  # not before: an engine may wait for the end
+        if end["event"] == LOST:
             if not self._ends:
-                self._fail(task, str(error))
-            return
-        if end["event"] == remote.REFUSED:
+                self._fail(task, end["error"])
+        elif end["event"] == remote.REFUSED:
             self.refusals += end["why"]
         elif end["event"] == "stopped" and not self._ends:
             self._fail(task, "its worker sees the results folder no longer. Run tfc retry")
@@ -168,6 +169,13 @@ class _Fleet(Generic[H]):
                 if task.pack in self.begun:  # not each step is told
                     self._tell({"event": "step", "pack": task.pack, "step": task.steps})
             self._tell({**end, "pack": task.pack})
+
+    def _end_of(self, handle: H) -> dict[str, Any]:
+        try:
+            end: dict[str, Any] = json.loads(self.engine.end_of(handle))
+        except Lost as error:
+            return {"event": LOST, "error": str(error)}
+        return end
 
     def _fail(self, task: Task, error: str) -> None:
         fail(task, error, self.lock, self._tell)
