@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.faults.launches import LONG, own_cache
+from tests.faults.stores import Store
 from tests.faults.tally import Tally, Tries
+from tests.objects.store import running
 from tests.sweeps import make_sweep, train
 from tfc_jax.config import Sweep
 
@@ -34,6 +36,14 @@ def tally(
     yield count
     numbers = {name: int(n) for name, n in asdict(count).items() if name != "what"}
     record_property("tally", {"what": count.what, **numbers})
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An object store that is given up after half a second; ended with the test."""
+    monkeypatch.setenv("TFC_STORE_SECONDS", "0.5")
+    with running(tmp_path / "server") as server:
+        yield Store(server, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
