@@ -16,7 +16,14 @@ import pytest
 
 from tests.faults.stores import Store, environment_of_stores
 from tests.faults.tally import Tally, Tries
-from tests.objects.packs import STEPS, before_requests, fake_store, train_elsewhere, train_fake_at
+from tests.objects.packs import (
+    STEPS,
+    Killed,
+    before_requests,
+    fake_store,
+    train_elsewhere,
+    train_fake_at,
+)
 from tests.objects.store import Local
 from tests.sweeps import PACK, RUNS, content, fake_plugins, read_rows, train_fake_pack
 from tfc_jax.layout import last_step
@@ -188,9 +195,6 @@ def test_replaced_before_each_request_of_a_recovery(
 
 
 def _killed(place: Place, at: int) -> None:
-    class Killed(BaseException):
-        pass
-
     def die(call: int) -> None:
         if call == at:
             raise Killed

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.executors.engines import Inline, OnInline, Train, as_a_worker
+from tests.objects.packs import Killed
 from tests.objects.store import Local
 from tests.sweeps import CPU, content, make_sweep, train
 from tfc_jax.config import Sweep
@@ -18,10 +19,6 @@ from tfc_jax.objects import keeper, lease
 from tfc_jax.objects.launching import launch_at
 from tfc_jax.objects.place import Place
 from tfc_jax.options import Options
-
-
-class Killed(BaseException):
-    """Nobody catches it."""
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,9 @@ import pytest
 
 from tests.objects.packs import (
     STEPS,
+    Killed,
     before_requests,
+    die,
     fake_store,
     fake_task,
     train_elsewhere,
@@ -144,12 +146,6 @@ def test_a_former_writer_of_this_machine_puts_nothing_in_the_way(
 def test_what_the_head_names_is_published_by_whoever_recovers(
     local: Local, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(self: Bucket, source: str, target: str) -> bool:
-        raise Killed
-
     store = begin(place, 20)
     store.add(make_chunk(20, 30))
     store.add(make_chunk(30, STEPS))

@@ -8,7 +8,7 @@ from typing import Any
 import obstore
 import pytest
 
-from tests.objects.packs import fake_store, train_fake_at
+from tests.objects.packs import Killed, die, fake_store, train_fake_at
 from tests.objects.server import UPLOADS
 from tests.objects.store import Local, fresh_place, running
 from tests.sweeps import (
@@ -66,12 +66,6 @@ def test_a_store_that_copies_no_large_object_gets_the_same_rows_and_weights(
 def test_large_objects_that_a_head_names_are_published_by_whoever_recovers(
     strict: Local, its_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(*arguments: object) -> None:
-        raise Killed
-
     store = fake_store(its_place)
     store.recover()
     store.add_first_probe(make_probe(0))
