@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tfc_jax import record, refine_section, registry
-from tfc_jax.config import SECTIONS, load_sweep
+from tfc_jax.config import load_sweep
 from tfc_jax.errors import InputError, nearest
 from tfc_jax.keys import AXES, KEYS
+from tfc_jax.sections import SECTIONS
 
 LETTERS = string.ascii_lowercase + "_"
 NAMES: dict[str, Sequence[str]] = {

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tfc_jax.config import SECTIONS, json_schema
+from tfc_jax.config import json_schema
 from tfc_jax.keys import KEYS
+from tfc_jax.sections import SECTIONS
 
 ROOT = Path(__file__).parent.parent
 TYPES: dict[str, tuple[type, ...]] = {

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.bad_sweeps import HOSTILE, TABLE
 from tests.faults.refusals import content, refuse, tfc
 from tests.faults.tally import Tally
-from tfc_jax import axis_values, config, grid
+from tfc_jax import axis_values, grid
 from tfc_jax.cells import Cell, Line
 from tfc_jax.config import load_sweep
 from tfc_jax.errors import LONGEST, InputError
@@ -124,7 +124,7 @@ def test_a_grid_of_too_many_runs_is_refused_without_a_value_of_it_being_made(
     here: Path, monkeypatch: pytest.MonkeyPatch, sections: str
 ) -> None:
     (here / "s.yaml").write_text(f"name: a\n{sections}")
-    monkeypatch.setattr(config, "read_axis", lambda *_: pytest.fail("an axis was made"))
+    monkeypatch.setattr("tfc_jax.sections.read_axis", lambda *_: pytest.fail("an axis was made"))
     monkeypatch.setattr(axis_values._Lazy, "__getitem__", lambda *_: pytest.fail("a value"))
     monkeypatch.setattr(grid.Grid, "kept", lambda *_: pytest.fail("the product was made"))
     with pytest.raises(InputError, match=r"runs = .* at most 2,000,000 are allowed"):

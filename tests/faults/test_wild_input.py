@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.faults import wild
 from tests.faults.tally import Tally, Tries
-from tfc_jax import axis_values, config, grid, refine_section
+from tfc_jax import axis_values, grid, refine_section, sections
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.errors import LONGEST, InputError
 
@@ -72,7 +72,7 @@ def check(messages: tuple[str, ...], path: str) -> None:
 def test_wild_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: Tries, tally: Tally
 ) -> None:
-    for module in (axis_values, config, grid, refine_section):
+    for module in (axis_values, grid, refine_section, sections):
         monkeypatch.setattr(module, "MAX_RUNS", FEW_RUNS)
     counts: Counter[str] = Counter()
     bad: list[str] = []
