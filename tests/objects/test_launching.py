@@ -303,11 +303,14 @@ def test_watching_sees_what_was_committed_since(place: Place, tmp_path: Path) ->
         "s3://bucket/a b",
         "http://bucket/x",
         "file:///x",
+        "s3:/bucket/x",
+        "s3:/someone:secret@bucket/x",
     ],
 )
 def test_a_url_holds_a_bucket_and_a_prefix_alone(url: str) -> None:
     for refused in (tfc("status", url), tfc("run", "absent.yaml", "--out", url)):
         assert refused.exit_code == 2
+        assert "no results can be there" in refused.output
         assert "secret" not in refused.output
     with pytest.raises(InputError, match="no results can be there"):
         place_at(url)

@@ -54,8 +54,8 @@ _FOLDERS: dict[Path, Place] = {}  # that stand for a place in this process
 
 
 def is_url(text: str) -> bool:
-    """Whether a text names something by a URL and is no path of this machine."""
-    return bool(_SCHEME.match(text))
+    """Whether a text names something by a URL, if a slash short, and is no path of this machine."""
+    return bool(_SCHEME.match(text) or _CUT.match(text))
 
 
 def place_named(path: str | Path) -> Place | None:
@@ -108,5 +108,5 @@ def told(text: str) -> str:
 
 def _without_secrets(url: str) -> str:
     """What comes before an @, or after a ? or a #, may be a key."""
-    scheme, _, rest = url.partition("://")
-    return quoted(f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}")
+    scheme, rest = re.split(r"(?<=:/)(?!/)|(?<=://)", url, maxsplit=1)
+    return quoted(f"{scheme}{re.split('[?#]', rest.rpartition('@')[2])[0]}")
