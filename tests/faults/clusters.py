@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.executors.commands import descendants
+
 # A node that does not answer for a second is lost; Ray's own patience is 20 times as long.
 _IMPATIENT = {
     "health_check_initial_delay_ms": 0,
@@ -37,6 +39,11 @@ class Nodes:
     def nodes(self) -> list[Any]:
         return sorted(self._cluster.worker_nodes, key=lambda node: str(node.node_id))
 
+    @property
+    def busy(self) -> list[Any]:
+        """Those on which a pack trains: Ray gives a process the name of what it runs."""
+        return [node for node in self.nodes if "ray::train" in map(_name, _processes(node))]
+
     def add(self, **environment: str) -> Any:
         """Adds a node, whose processes have these variables."""
         return self._add(num_cpus=1, env_vars=environment or None)
@@ -57,6 +64,18 @@ class Nodes:
         return self._cluster.add_node(
             node_ip_address="127.0.0.1", include_dashboard=False, **arguments
         )
+
+
+def _processes(node: Any) -> set[int]:
+    (raylet,) = node.all_processes["raylet"]
+    return descendants(raylet.process.pid)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
+    except OSError:  # it has just ended
+        return ""
 
 
 @contextmanager

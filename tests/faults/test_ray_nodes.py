@@ -47,7 +47,7 @@ def executor(cluster: Nodes) -> Iterator[Executor]:
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, Any]:
-    return {"base": {"steps": 20_000}, "record": {"every": 10, "probe_every": 1000}}
+    return {"base": {"steps": 40_000}, "record": {"every": 10, "probe_every": 1000}}
 
 
 def fly(sweep: Sweep, out: Path, executor: Executor, on_event: Any, **options: Any) -> bool:
@@ -68,23 +68,26 @@ def test_a_ray_node_killed_in_the_middle_of_a_pack(
 ) -> None:
     """Its packs go on elsewhere from their last commits, and nothing is there twice."""
     draws, again, resumed = random.Random(0), 0, 0
+
+    def strike() -> None:
+        if busy := cluster.busy:
+            cluster.kill(draws.choice(busy))
+
     for index in range(tries(2, 20)):
         events: Events = []
         killers: list[threading.Timer] = []
 
         def watch(event: dict[str, Any], events: Events = events, killers: Any = killers) -> None:
             events.append(event)
-            starts = sum(event["event"] == "started" for event in events)
-            if starts == len(cluster.nodes) and not killers:  # all are at work
-                victim = draws.choice(cluster.nodes)
-                killer = threading.Timer(draws.uniform(0.2, 1.5), cluster.kill, [victim])
-                killers.append(killer)
-                killer.start()
+            if event["event"] == "started" and not killers:
+                killers.append(threading.Timer(draws.uniform(0.0, 1.0), strike))
+                killers[0].start()
 
         out = tmp_path / str(index)
         tally.wrong += not fly(sweep, out, executor, watch)
         killers[0].join()
-        cluster.add()
+        while len(cluster.nodes) < 2:
+            cluster.add()
         starts = [event for event in events if event["event"] == "started"]
         again += len(starts) > 2
         resumed += any(event["step"] > 0 for event in starts)
