@@ -35,6 +35,7 @@ from tfc_jax.seal import sealed
 from tfc_jax.started import started_packs
 from tfc_jax.store import PackStore
 from tfc_jax.tables import write_parquet
+from tfc_jax.task import Task
 from tfc_jax.timetable import Span
 
 ROOT = Path(__file__).parents[1]
@@ -208,6 +209,20 @@ def make_store(folder: Folder, runs: tuple[Run, ...] = RUNS) -> PackStore:
     return PackStore(folder, pack_id(run.run_id for run in runs), runs, RECORD, facts)
 
 
+def fake_task(folder: Folder) -> Task:
+    """What a worker is told of the pack of `make_store`."""
+    return Task(
+        out=str(folder.root),
+        pack=PACK,
+        program="fakefake",
+        runs=RUNS,
+        width=4,
+        schedule="mapped",
+        record=RECORD,
+        steps=40,
+    )
+
+
 def train_fake_pack(
     out: Path, steps: int = 40, commit_every: int = 20, runs: tuple[Run, ...] = RUNS
 ) -> None:
@@ -236,3 +251,28 @@ def train_fake_pack(
         if stop in (end, steps) or (end is None and stop % commit_every == 0):
             store.commit(make_state(stop), 1.0, "done" if stop == steps else "running")
     store.release()
+
+
+def commit_group(out: Path, start: int, stop: int, status: str = "running") -> None:
+    """Commits steps start..stop-1 of a pack that may have earlier ones."""
+    train = make_store(Folder(out))
+    if train.recover() is None:
+        train.add_first_probe(make_probe(0))
+    train.add(make_chunk(start, stop))
+    train.commit(make_state(stop), 1.0, status)
+
+
+def commit_thrice(root: Path) -> Folder:
+    """Commits 10 steps each at 10, 20 and 30 of 40 steps."""
+    folder = Folder(root)
+    folder.root.mkdir()
+    create(folder, RECORD)
+    make_store(folder).write_runs("running", 0, 0.0)
+    for stop in (10, 20, 30):
+        commit_group(folder.root, stop - 10, stop)
+    return folder
+
+
+def lose_newest(folder: Folder) -> None:
+    """Damages the checkpoint at 30, so that the rows from 20 on are computed again."""
+    folder.checkpoint(PACK, 30).write_bytes(b"")

@@ -13,10 +13,13 @@ import pytest
 from tests.sweeps import (
     PACK,
     RUNS,
+    commit_group,
+    commit_thrice,
     content,
     fake_plugins,
+    fake_task,
+    lose_newest,
     make_chunk,
-    make_probe,
     make_state,
     make_store,
     read_rows,
@@ -24,17 +27,15 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import committer, files, folder_tables
-from tfc_jax.checkpoint import Checkpoint, Part
+from tfc_jax import committer, files
+from tfc_jax.checkpoint import Part
 from tfc_jax.committer import Committer
 from tfc_jax.layout import Folder
-from tfc_jax.pack_stores import mark_failed
 from tfc_jax.parts import DamagedPart
 from tfc_jax.results import open_results
-from tfc_jax.stage import Fenced, Stage
+from tfc_jax.stage import Stage
 from tfc_jax.store import CHECKPOINT, ROWS, Contradiction
 from tfc_jax.tables import write_parquet
-from tfc_jax.task import Task
 from tfc_jax.timetable import Span
 
 
@@ -127,25 +128,9 @@ def test_final_weights_are_written_without_padding(tmp_path: Path) -> None:
         assert stored["layers/0/kernel"].shape == (3, 2, 3)
 
 
-def commit_group(out: Path, start: int, stop: int, status: str = "running") -> None:
-    """Commits steps start..stop-1 of a pack that may have earlier ones."""
-    train = make_store(Folder(out))
-    if train.recover() is None:
-        train.add_first_probe(make_probe(0))
-    train.add(make_chunk(start, stop))
-    train.commit(make_state(stop), 1.0, status)
-
-
 @pytest.fixture
 def committed_thrice(tmp_path: Path) -> Folder:
-    """Commits of 10 steps each at 10, 20 and 30 of 40 steps."""
-    folder = Folder(tmp_path / "committed")
-    folder.root.mkdir()
-    folder_tables.create(folder, make_store(folder).record)
-    make_store(folder).write_runs("running", 0, 0.0)
-    for stop in (10, 20, 30):
-        commit_group(folder.root, stop - 10, stop)
-    return folder
+    return commit_thrice(tmp_path / "committed")
 
 
 def test_two_checkpoints_are_kept(committed_thrice: Folder) -> None:
@@ -272,11 +257,6 @@ def test_a_part_that_is_gone_or_altered_before_it_is_published_stops_the_pack(
         make_store(committed_thrice).recover()
 
 
-def lose_newest(folder: Folder) -> None:
-    """Damages the checkpoint at 30, so that the rows from 20 on are computed again."""
-    folder.checkpoint(PACK, 30).write_bytes(b"")
-
-
 def test_rows_that_lost_their_checkpoint_are_computed_again_in_the_same_groups(
     committed_thrice: Folder, tmp_path: Path
 ) -> None:
@@ -310,7 +290,7 @@ def test_the_committer_waits_for_the_end_of_rows_that_are_compared(
     lose_newest(committed_thrice)
     store = make_store(committed_thrice)
     store.recover()
-    task = replace(failed_task(committed_thrice), commit_seconds=0.0)
+    task = replace(fake_task(committed_thrice), commit_seconds=0.0)
     committer = Committer(store, task, 0.0, lambda event: None)
     due = [committer.is_due(Span(stop - 5, stop, ())) for stop in (25, 30, 35, 40)]
     assert due == [False, True, True, True]
@@ -322,7 +302,7 @@ def test_a_group_lasts_as_long_as_the_task_says_or_fifty_times_its_commit(
     now = [0.0]
     monkeypatch.setattr("tfc_jax.committer.time.monotonic", lambda: now[0])
     store = make_store(committed_thrice)
-    keeper = Committer(store, failed_task(committed_thrice), 0.0, lambda event: None)
+    keeper = Committer(store, fake_task(committed_thrice), 0.0, lambda event: None)
     for seconds, expected in ((29.0, False), (30.0, True), (59.0, False), (60.0, True)):
         now[0] = seconds
         assert keeper.is_due(Span(0, 10, ())) is expected
@@ -335,7 +315,7 @@ def test_a_group_lasts_as_long_as_the_task_says_or_fifty_times_its_commit(
 
 
 def test_rows_up_to_a_quarter_of_the_state_wait_for_it(committed_thrice: Folder) -> None:
-    store, task = make_store(committed_thrice), failed_task(committed_thrice)
+    store, task = make_store(committed_thrice), fake_task(committed_thrice)
     keeper = Committer(store, task, 0.0, lambda event: None, 8 * committer.COMMIT_BYTES)
     store.pending_bytes = 2 * committer.COMMIT_BYTES - 1
     assert not keeper.is_due(Span(0, 10, ()))
@@ -390,113 +370,3 @@ def test_a_checkpoint_that_names_other_files_is_set_aside(
     assert checkpoint is not None
     assert checkpoint.step == 20
     assert "which is no part of a table" in store.notices[0]
-
-
-def test_no_two_writers_have_the_same_folder(committed_thrice: Folder) -> None:
-    """Else one that was replaced twice could write again as the third."""
-    Stage.take(committed_thrice, PACK).close()
-    first = Stage.take(committed_thrice, PACK)
-    Stage.take(committed_thrice, PACK).close()
-    third = Stage.take(committed_thrice, PACK)
-    assert first.epoch == third.epoch
-    with pytest.raises(Fenced):
-        first.sync()
-
-
-def test_two_writers_that_begin_together_are_never_both_let_in(
-    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = files.make_new_folder
-
-    def also(path: Path) -> None:
-        original(path)
-        original(committed_thrice.stage(PACK, 1, "ffffffff"))
-
-    for left in committed_thrice.stages_of(PACK):
-        left.rmdir()
-    monkeypatch.setattr(files, "make_new_folder", also)
-    with pytest.raises(Fenced):
-        Stage.take(committed_thrice, PACK)
-
-
-def test_a_writer_that_was_replaced_takes_no_checkpoint_away(
-    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lose_newest(committed_thrice)
-    load, others = checkpoints.load, iter([lambda: train_fake_pack(committed_thrice.root)])
-
-    def replaced(path: Path) -> Checkpoint:
-        try:
-            return load(path)
-        finally:
-            next(others, lambda: None)()  # all that another does, between reading and renaming
-
-    monkeypatch.setattr(checkpoints, "load", replaced)
-    with pytest.raises(Fenced):
-        make_store(committed_thrice).recover()
-    assert load(committed_thrice.checkpoint(PACK, 40)).step == 40
-    assert load(committed_thrice.checkpoint(PACK, 30)).step == 30
-
-
-def test_each_writer_has_a_higher_epoch(committed_thrice: Folder) -> None:
-    epochs = [checkpoints.load(p).epoch for p in committed_thrice.checkpoints_of(PACK)]
-    assert epochs[0] == epochs[1] + 1  # newest first
-    store = make_store(committed_thrice)
-    store.recover()
-    store.release()  # its folder is gone, and with it the epoch in the name
-    commit_group(committed_thrice.root, 30, 40, "done")
-    assert checkpoints.load(committed_thrice.checkpoint(PACK, 40)).epoch > epochs[0]
-
-
-def test_recovery_leaves_other_packs_alone(committed_thrice: Folder) -> None:
-    other = committed_thrice.table("steps") / ("f" * 12 + "-000000000-000000010.parquet")
-    other.write_bytes(b"another pack's")
-    staged = committed_thrice.staging / f"steps-{other.name}"
-    staged.write_bytes(b"another pack's")
-    committed_thrice.checkpoint(PACK, 30).unlink()
-    make_store(committed_thrice).recover()
-    assert other.exists()
-    assert staged.exists()
-
-
-def failed_task(folder: Folder) -> Task:
-    return Task(
-        out=str(folder.root),
-        pack=PACK,
-        program="fakefake",
-        runs=RUNS,
-        width=4,
-        schedule="mapped",
-        record=make_store(folder).record,
-        steps=40,
-    )
-
-
-def test_a_failed_pack_keeps_what_it_committed(committed_thrice: Folder) -> None:
-    mark_failed(failed_task(committed_thrice))
-    runs = open_results(committed_thrice.root).runs
-    assert set(runs["status"]) == {"failed"}
-    assert set(runs["steps_done"]) == {30}
-    assert set(runs["prior_loss"]) == {2.0}  # a fact of the launch that failed
-    assert len(read_rows(committed_thrice.table("steps"))) == 3 * 30
-
-
-def test_a_pack_with_a_damaged_part_fails_and_stays_as_it_is(committed_thrice: Folder) -> None:
-    part = committed_thrice.table("layers") / f"{PACK}-000000020-000000030.parquet"
-    part.unlink()
-    others = set(committed_thrice.root.rglob("*.parquet"))
-    mark_failed(failed_task(committed_thrice))
-    runs = open_results(committed_thrice.root).runs
-    assert set(runs["status"]) == {"failed"}
-    assert set(runs["steps_done"]) == {30}
-    assert set(committed_thrice.root.rglob("*.parquet")) == others
-
-
-def test_a_pack_that_failed_before_its_first_commit_has_rows_too(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder_tables.create(folder, make_store(folder).record)
-    mark_failed(failed_task(folder))
-    runs = open_results(tmp_path).runs
-    assert runs["run_id"].tolist() == [run.run_id for run in RUNS]
-    assert set(runs["status"]) == {"failed"}
-    assert set(runs["pack_width"]) == {4}

@@ -1,6 +1,7 @@
 """What a launch does with one pack without a network, in an object store."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,12 @@ import pytest
 
 from tests.sweeps import (
     CHUNK,
-    PACK,
-    RECORD,
-    RUNS,
     make_chunk,
     make_probe,
     make_state,
 )
+from tests.sweeps import fake_task as fake_task_in
+from tfc_jax.layout import Folder
 from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.place import Place
 from tfc_jax.pack_stores import folder_of, open_store
@@ -35,17 +35,7 @@ def die(*arguments: object) -> None:
 
 
 def fake_task(place: Place) -> Task:
-    return Task(
-        out=str(place.work),
-        pack=PACK,
-        program="fakefake",
-        runs=RUNS,
-        width=4,
-        schedule="mapped",
-        record=RECORD,
-        steps=STEPS,
-        url=place.url,
-    )
+    return replace(fake_task_in(Folder(place.work)), url=place.url)
 
 
 def fake_store(place: Place) -> PackStore:
