@@ -209,7 +209,7 @@ def make_store(folder: Folder, runs: tuple[Run, ...] = RUNS) -> PackStore:
     return PackStore(folder, pack_id(run.run_id for run in runs), runs, RECORD, facts)
 
 
-def fake_task(folder: Folder) -> Task:
+def fake_task(folder: Folder, steps: int = 40) -> Task:
     """What a worker is told of the pack of `make_store`."""
     return Task(
         out=str(folder.root),
@@ -219,7 +219,7 @@ def fake_task(folder: Folder) -> Task:
         width=4,
         schedule="mapped",
         record=RECORD,
-        steps=40,
+        steps=steps,
     )
 
 

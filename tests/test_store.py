@@ -370,3 +370,14 @@ def test_a_checkpoint_that_names_other_files_is_set_aside(
     assert checkpoint is not None
     assert checkpoint.step == 20
     assert "which is no part of a table" in store.notices[0]
+
+
+def test_recovery_leaves_other_packs_alone(committed_thrice: Folder) -> None:
+    other = committed_thrice.table("steps") / ("f" * 12 + "-000000000-000000010.parquet")
+    other.write_bytes(b"another pack's")
+    staged = committed_thrice.staging / f"steps-{other.name}"
+    staged.write_bytes(b"another pack's")
+    committed_thrice.checkpoint(PACK, 30).unlink()
+    make_store(committed_thrice).recover()
+    assert other.exists()
+    assert staged.exists()

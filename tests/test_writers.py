@@ -91,17 +91,6 @@ def test_each_writer_has_a_higher_epoch(committed_thrice: Folder) -> None:
     assert checkpoints.load(committed_thrice.checkpoint(PACK, 40)).epoch > epochs[0]
 
 
-def test_recovery_leaves_other_packs_alone(committed_thrice: Folder) -> None:
-    other = committed_thrice.table("steps") / ("f" * 12 + "-000000000-000000010.parquet")
-    other.write_bytes(b"another pack's")
-    staged = committed_thrice.staging / f"steps-{other.name}"
-    staged.write_bytes(b"another pack's")
-    committed_thrice.checkpoint(PACK, 30).unlink()
-    make_store(committed_thrice).recover()
-    assert other.exists()
-    assert staged.exists()
-
-
 def test_a_failed_pack_keeps_what_it_committed(committed_thrice: Folder) -> None:
     mark_failed(fake_task(committed_thrice))
     runs = open_results(committed_thrice.root).runs

@@ -23,10 +23,10 @@ from tfc_jax.refine import Expansion, Refine, expand
 from tfc_jax.refine_section import read_refine
 from tfc_jax.run_ids import RunIds, run_ids
 from tfc_jax.sections import (
-    document,
     read_axes,
     read_base,
     read_description,
+    read_document,
     read_excludes,
     read_name,
     read_wanted,
@@ -207,7 +207,7 @@ def load_outline(
     problems = Problems()
     text, root = yaml_source.read(path, problems)
     is_whole = not problems
-    root = document(root, overrides, problems)
+    root = read_document(root, overrides, problems)
     sections: dict[str, Value] = root.data
     name = read_name(root, problems, is_whole=is_whole)
     description = read_description(sections.get("description"), problems)

@@ -1,6 +1,7 @@
-"""The sections of a sweep file: what each may hold, and what is wrong with it, with its place.
+"""What a sweep file and its flags may hold, and what is wrong with them, with its place.
 
-`record` and `refine` have modules of their own (record.py, refine_section.py).
+Each reader adds what is wrong to `problems`, and returns what it can. `record` and `refine` have
+modules of their own (record.py, refine_section.py).
 """
 
 import re
@@ -21,7 +22,12 @@ MAX_EXCLUDES = 100
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
-def document(root: Value, overrides: Sequence[str], problems: Problems) -> Value:
+def read_document(root: Value, overrides: Sequence[str], problems: Problems) -> Value:
+    """Returns the mapping of sections, with what `--set` replaces.
+
+    Raises:
+      InputError: the file holds no mapping.
+    """
     if not isinstance(root.data, dict):
         problems.raise_if_any()
         came = "nothing" if root.data is None else shown(root.data)
@@ -66,6 +72,7 @@ def read_name(root: Value, problems: Problems, *, is_whole: bool) -> str:
 
 
 def read_description(value: Value | None, problems: Problems) -> str:
+    """Returns the text; empty if there is none."""
     if value is None or value.data is None:
         return ""
     if not isinstance(value.data, str):
@@ -96,6 +103,7 @@ def _mapping(
 
 
 def read_base(value: Value | None, problems: Problems) -> dict[str, Any]:
+    """Returns every key of a run, with its default where the file has none."""
     base = {name: key.default for name, key in KEYS.items()}
     for name, item in _mapping(value, "base", tuple(KEYS), problems).items():
         try:
@@ -177,6 +185,7 @@ def _is_seed_count(data: object) -> bool:
 
 
 def read_excludes(value: Value | None, problems: Problems) -> list[Expression]:
+    """Returns the conditions under which a run is left out."""
     if value is None or value.data is None:
         return []
     if not isinstance(value.data, list):
@@ -191,6 +200,7 @@ def read_excludes(value: Value | None, problems: Problems) -> list[Expression]:
 
 
 def read_wanted(where: str | None, limit: int | None, problems: Problems) -> Expression | None:
+    """Returns the condition of `--filter`, and checks `--limit`."""
     if limit is not None and limit < 1:
         place = Value(None, "--limit", 0)
         problems.add(place, f"{limit} came. Allowed: a whole number >= 1.")

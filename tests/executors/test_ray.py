@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,13 +196,20 @@ def test_what_a_head_is_asked_waits_in_another_thread_when_it_is_gone(
     with listener() as address:
         head = ray_cluster.Head(address)
         assert head.asked(lambda: 8) == 8
-        with pytest.raises(ZeroDivisionError):
-            head.asked(lambda: 1 // 0)
+        for error in (ZeroDivisionError, TimeoutError):
+            with pytest.raises(error, match="of Ray"):
+                head.asked(partial(fail, error))
         monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 0.05)
-        assert head.asked(back.wait) is None
+        with pytest.raises(StorageError, match="is gone"):
+            head.asked(back.wait)
+    back.set()
+    assert head.is_lost
     monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 60.0)
     assert head.asked(lambda: 8) is None
-    back.set()
+
+
+def fail(error: type[Exception]) -> int:
+    raise error("of Ray")
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

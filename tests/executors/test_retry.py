@@ -113,3 +113,12 @@ def test_a_cluster_of_the_environment_is_wanted_again_and_not_stored(
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert retry(out).exit_code == SOME_FAILED
     assert [(o.executor, o.address) for o in opened] == [("ray", None)]
+
+
+def test_what_is_in_the_place_of_the_manifest_is_named(sweep: Sweep, out: Path) -> None:
+    fail(sweep, out)
+    (out / "manifest.json").unlink()
+    (out / "manifest.json").mkdir()
+    answer = retry(out)
+    assert answer.exit_code == 2
+    assert "manifest.json: it is no file. Results hold plain files and folders" in answer.stderr

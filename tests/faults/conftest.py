@@ -1,4 +1,4 @@
-"""How often a fault is tried, the count of what came of it, and a sweep that launches are tried on.
+"""How often a fault is tried, the count of what came of it, and what it is tried on.
 
 The short numbers run with all tests, the long ones with `make test-faults`. Each test fills a
 `Tally`; the table of all of them ends the report of pytest.

@@ -30,6 +30,11 @@ from tfc_jax.executors import local
 
 STEPS = 300  # in 15 chunks, each committed: a quarter of a second per pack
 LONG: dict[str, Any] = {"base": {"steps": STEPS}}
+# Seconds per pack, where what is struck is a node or an element of a cluster.
+LONGER: dict[str, Any] = {
+    "base": {"steps": 40_000},
+    "record": {"every": 10, "probe_every": 1000},
+}
 WAIT_S = 120.0  # a guard against hangs
 CACHES = ("TFC_CACHE", "JAX_COMPILATION_CACHE_DIR")
 IMPORTED = ["tests.faults.launches", "tfc_jax.cli", "tfc_jax.commands", "sklearn.datasets"]

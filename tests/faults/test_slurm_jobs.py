@@ -11,7 +11,7 @@ import pytest
 
 from tests.executors.commands import start, until_logged
 from tests.executors.slurms import Slurm, fly, slurm
-from tests.faults.launches import judge
+from tests.faults.launches import LONGER, judge
 from tests.faults.tally import Tally, Tries
 from tests.sweeps import train
 from tfc_jax import fsck
@@ -31,7 +31,7 @@ def faked(tmp_path: Path) -> Iterator[Slurm]:
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, Any]:
-    return {"base": {"steps": 40_000}, "record": {"every": 10, "probe_every": 1000}}
+    return LONGER
 
 
 def hit(

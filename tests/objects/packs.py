@@ -35,7 +35,7 @@ def die(*arguments: object) -> None:
 
 
 def fake_task(place: Place) -> Task:
-    return replace(fake_task_in(Folder(place.work)), url=place.url)
+    return replace(fake_task_in(Folder(place.work), STEPS), url=place.url)
 
 
 def fake_store(place: Place) -> PackStore:

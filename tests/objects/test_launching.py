@@ -305,6 +305,8 @@ def test_watching_sees_what_was_committed_since(place: Place, tmp_path: Path) ->
         "file:///x",
         "s3:/bucket/x",
         "s3:/someone:secret@bucket/x",
+        "s3://bucket/x?key=a@secret",
+        "S3:/bucket/x",
     ],
 )
 def test_a_url_holds_a_bucket_and_a_prefix_alone(url: str) -> None:
@@ -317,10 +319,11 @@ def test_a_url_holds_a_bucket_and_a_prefix_alone(url: str) -> None:
 
 
 def test_a_url_that_was_made_a_path_is_refused(sweep: Sweep) -> None:
-    path = Path("s3://bucket/x")
+    path = Path("s3://someone:secret@bucket/x")
     for ask in (lambda: open_results(path), lambda: api.run(sweep, path)):
-        with pytest.raises(InputError, match="a URL came as a Path"):
+        with pytest.raises(InputError, match="a URL came as a Path") as refusal:
             ask()
+        assert "secret" not in str(refusal.value)
 
 
 def test_there_are_no_results_before_a_launch(place: Place) -> None:

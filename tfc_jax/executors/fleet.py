@@ -26,7 +26,6 @@ from tfc_jax.task import Task
 POLL_SECONDS = 0.3
 SHARE_OF_READING = 0.05  # of the launcher's time, at most, for the files of thousands of packs
 SILENT_SECONDS = 240.0  # after which it is told that the launch still waits
-LOST = "lost"
 
 H = TypeVar("H", bound=Hashable)  # what an engine calls a pack that it has taken
 
@@ -156,9 +155,9 @@ class _Fleet(Generic[H]):
         task = self.flying.pop(handle)
         end = self._end_of(handle)
         self._hear(task.pack)  # not before: an engine may wait for the end
-        if end["event"] == LOST:
+        if isinstance(end, Lost):
             if not self._ends:
-                self._fail(task, end["error"])
+                self._fail(task, str(end))
         elif end["event"] == remote.REFUSED:
             self.refusals += end["why"]
         elif end["event"] == "stopped" and not self._ends:
@@ -170,11 +169,11 @@ class _Fleet(Generic[H]):
                     self._tell({"event": "step", "pack": task.pack, "step": task.steps})
             self._tell({**end, "pack": task.pack})
 
-    def _end_of(self, handle: H) -> dict[str, Any]:
+    def _end_of(self, handle: H) -> dict[str, Any] | Lost:
         try:
             end: dict[str, Any] = json.loads(self.engine.end_of(handle))
         except Lost as error:
-            return {"event": LOST, "error": str(error)}
+            return error
         return end
 
     def _fail(self, task: Task, error: str) -> None:

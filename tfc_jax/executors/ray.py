@@ -39,8 +39,11 @@ def opened(options: Options) -> Iterator["OnRay"]:
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError("--executor ray: Ray is not installed. Run: pip install 'tfc_jax[ray]'")
-    address = joined(options.address)
-    with ray_cluster.join(address, options) if address else ray_cluster.started(options):
+    if address := joined(options.address):
+        cluster = ray_cluster.joined_to(address, options.connect_seconds)
+    else:
+        cluster = ray_cluster.started_here(options.workers)
+    with cluster:
         yield OnRay(options, _found(options))
 
 
@@ -113,7 +116,7 @@ class _Engine:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         asked = {}
-        for node in _nodes(self._platform):
+        for node in self._head.asked(partial(_nodes, self._platform)) or ():
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             answer = self._look.options(scheduling_strategy=place).remote(order.to_json())
             asked[answer] = node["NodeManagerHostname"]

@@ -12,15 +12,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfc_jax import devices
 from tfc_jax.errors import InputError, StorageError
-from tfc_jax.options import Options
+
+T = TypeVar("T")
 
 HEAD_SECONDS = 20.0  # without an answer after which the head counts as lost
 START_SECONDS = 30.0  # how long a Python process may take to import Ray and join a cluster
@@ -39,10 +40,10 @@ except BaseException as error:
 
 
 @contextmanager
-def join(address: str, options: Options) -> Iterator[None]:
+def joined_to(address: str, connect_seconds: float) -> Iterator[None]:
     """Connects to a cluster that others run; leaves it running."""
     _check_address(address)
-    _check_answers(address, options.connect_seconds)
+    _check_answers(address, connect_seconds)
     with _quiet({}):
         import ray
 
@@ -55,7 +56,7 @@ def join(address: str, options: Options) -> Iterator[None]:
 
 
 @contextmanager
-def started(options: Options) -> Iterator[None]:
+def started_here(workers: int | None) -> Iterator[None]:
     """Starts Ray on loopback, without a dashboard, for those who hold a token made just now.
 
     Only processes of this user can read the token; Ray would keep one in the home folder.
@@ -71,8 +72,8 @@ def started(options: Options) -> Iterator[None]:
             "--executor ray: a Ray that is started here gives workers no TPU chips. Leave "
             "--executor out: one worker shares each pack among all chips of this machine."
         )
-    devices.check_workers(options.workers, here)
-    n = options.workers or len(here.ids)
+    devices.check_workers(workers, here)
+    n = workers or len(here.ids)
     folder = _temporary_folder()
     try:
         token = folder / "token"
@@ -231,24 +232,6 @@ class Head:
     is_lost: bool = False
     _heard: float = field(default_factory=time.monotonic)
 
-    def asked(self, question: Callable[[], int]) -> int | None:
-        """Returns its answer; None if it is gone, for which another thread waits that minute."""
-        answer: Future[int] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(question())
-            except BaseException as error:
-                answer.set_exception(error)
-
-        if not self.answers():
-            return None
-        threading.Thread(target=ask, daemon=True).start()
-        try:
-            return answer.result(HEAD_SECONDS)
-        except TimeoutError:
-            return None
-
     def answers(self) -> bool:
         """Asks whether it takes connections.
 
@@ -260,12 +243,39 @@ class Head:
             self._heard = now
             return True
         if now - self._heard > HEAD_SECONDS:
-            self.is_lost = True
-            raise StorageError(
-                f"The head of the Ray cluster at {self.address} is gone. What is committed is "
-                f"safe: start the cluster again, then run this again."
-            )
+            raise self._lost()
         return False
+
+    def asked(self, question: Callable[[], T]) -> T | None:
+        """Returns what a call of Ray does that the head answers; None if it takes no connections.
+
+        Another thread makes the call. One that is never answered ends in it, unheard.
+
+        Raises:
+          StorageError: no answer comes, or it has taken no connections for a while.
+          Exception: what the call raises.
+        """
+        if not self.answers():
+            return None
+        answer: Future[T] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(question())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        if not wait([answer], HEAD_SECONDS).done:
+            raise self._lost()
+        return answer.result()
+
+    def _lost(self) -> StorageError:
+        self.is_lost = True
+        return StorageError(
+            f"The head of the Ray cluster at {self.address} is gone. What is committed is safe: "
+            f"start the cluster again, then run this again."
+        )
 
 
 def _takes_connections(address: str) -> bool:

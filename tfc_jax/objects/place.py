@@ -10,7 +10,7 @@ from tfc_jax.errors import InputError, quoted
 
 SCHEMES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_CUT = re.compile(rf"(?:{'|'.join(SCHEMES)}):/")
+_CUT = re.compile(rf"(?:{'|'.join(SCHEMES)}):/", re.IGNORECASE)
 # Letters that no store, shell or file system takes for anything else; no segment begins with a dot.
 _URL = re.compile(
     rf"(?:{'|'.join(SCHEMES)})://[a-z0-9][a-z0-9._-]{{1,62}}(?:/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)+"
@@ -54,7 +54,7 @@ _FOLDERS: dict[Path, Place] = {}  # that stand for a place in this process
 
 
 def is_url(text: str) -> bool:
-    """Whether a text names something by a URL, if a slash short, and is no path of this machine."""
+    """Whether a text is a URL, also one of a store that lacks a slash, and no path."""
     return bool(_SCHEME.match(text) or _CUT.match(text))
 
 
@@ -66,7 +66,8 @@ def place_named(path: str | Path) -> Place | None:
     """
     if isinstance(path, Path) and _CUT.match(str(path)):
         raise InputError(
-            f"{path}: a URL came as a Path, which cost it one of its slashes. Give a string."
+            f"{_without_secrets(str(path))}: a URL came as a Path, which cost it one of its "
+            f"slashes. Give a string."
         )
     return place_at(path) if isinstance(path, str) and is_url(path) else None
 
@@ -107,6 +108,7 @@ def told(text: str) -> str:
 
 
 def _without_secrets(url: str) -> str:
-    """What comes before an @, or after a ? or a #, may be a key."""
-    scheme, rest = re.split(r"(?<=:/)(?!/)|(?<=://)", url, maxsplit=1)
-    return quoted(f"{scheme}{re.split('[?#]', rest.rpartition('@')[2])[0]}")
+    """What comes after a ? or a # may be a key, and so may anything where there is an @."""
+    if "@" in url:
+        return "a URL with an @, not shown since it may hold a key"
+    return quoted(re.split("[?#]", url, maxsplit=1)[0])
