@@ -91,12 +91,13 @@ def test_ctrl_c_stops_after_the_running_chunk_and_leaves_no_process(tmp_path: Pa
 def test_nothing_is_left_of_a_ray_whose_launcher_was_killed(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, **LONG)
     flags = ("--executor", "ray", "--pack-width", 3, "--workers", 1, "--out", "out")
-    process = start(tmp_path, "run", path, *flags)
-    until_logged(tmp_path / "out", "started", process)
-    started = descendants(process.pid)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not left_of(started, 180)  # two agents of Ray look for their node for a minute
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # for what a killed process leaves there
+        process = start(tmp_path, "run", path, *flags, TMPDIR=short)
+        until_logged(tmp_path / "out", "started", process)
+        started = descendants(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not left_of(started, 180)  # two agents of Ray look for their node for a minute
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.executors.commands import descendants
+from tests.faults import launches
 
 # A node that does not answer for a second is lost; Ray's own patience is 20 times as long.
 _IMPATIENT = {
@@ -50,7 +52,8 @@ class Nodes:
 
     def kill(self, node: Any) -> None:
         """Kills all processes of a node."""
-        self._cluster.remove_node(node, allow_graceful=False)
+        with _to_the_last(node):
+            self._cluster.remove_node(node, allow_graceful=False)
 
     def kill_head(self) -> None:
         """Kills the process that all nodes and launches report to."""
@@ -58,12 +61,21 @@ class Nodes:
 
     def close(self) -> None:
         for node in [*self.nodes, self._cluster.head_node]:
-            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            with _to_the_last(node):
+                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
     def _add(self, **arguments: Any) -> Any:
         return self._cluster.add_node(
             node_ip_address="127.0.0.1", include_dashboard=False, **arguments
         )
+
+
+@contextmanager
+def _to_the_last(node: Any) -> Iterator[None]:
+    """Ray kills a node's own processes, and lets those that they started end by themselves."""
+    started = _processes(node)
+    yield
+    launches.send(signal.SIGKILL, *started)
 
 
 def _processes(node: Any) -> set[int]:
