@@ -17,7 +17,6 @@ from tests.sweeps import (
     commit_thrice,
     content,
     fake_plugins,
-    fake_task,
     lose_newest,
     make_chunk,
     make_state,
@@ -27,16 +26,14 @@ from tests.sweeps import (
     value,
 )
 from tfc_jax import checkpoint as checkpoints
-from tfc_jax import committer, files
+from tfc_jax import files
 from tfc_jax.checkpoint import Part
-from tfc_jax.committer import Committer
 from tfc_jax.layout import Folder
 from tfc_jax.parts import DamagedPart
 from tfc_jax.results import open_results
 from tfc_jax.stage import Stage
 from tfc_jax.store import CHECKPOINT, ROWS, Contradiction
 from tfc_jax.tables import write_parquet
-from tfc_jax.timetable import Span
 
 
 @pytest.fixture(autouse=True)
@@ -282,46 +279,6 @@ def test_rows_that_are_computed_again_are_not_cut_into_smaller_groups(tmp_path: 
     (folder.runs / f"{PACK}.parquet").unlink()
     with pytest.raises(Contradiction):
         train_fake_pack(folder.root, commit_every=10)
-
-
-def test_the_committer_waits_for_the_end_of_rows_that_are_compared(
-    committed_thrice: Folder,
-) -> None:
-    lose_newest(committed_thrice)
-    store = make_store(committed_thrice)
-    store.recover()
-    task = replace(fake_task(committed_thrice), commit_seconds=0.0)
-    committer = Committer(store, task, 0.0, lambda event: None)
-    due = [committer.is_due(Span(stop - 5, stop, ())) for stop in (25, 30, 35, 40)]
-    assert due == [False, True, True, True]
-
-
-def test_a_group_lasts_as_long_as_the_task_says_or_fifty_times_its_commit(
-    committed_thrice: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr("tfc_jax.committer.time.monotonic", lambda: now[0])
-    store = make_store(committed_thrice)
-    keeper = Committer(store, fake_task(committed_thrice), 0.0, lambda event: None)
-    for seconds, expected in ((29.0, False), (30.0, True), (59.0, False), (60.0, True)):
-        now[0] = seconds
-        assert keeper.is_due(Span(0, 10, ())) is expected
-    keeper._commit_cost = 2.0
-    for seconds, expected in ((159.0, False), (160.0, True)):
-        now[0] = seconds
-        assert keeper.is_due(Span(0, 10, ())) is expected
-    store.pending_bytes = committer.COMMIT_BYTES
-    assert keeper.is_due(Span(0, 10, ()))
-
-
-def test_rows_up_to_a_quarter_of_the_state_wait_for_it(committed_thrice: Folder) -> None:
-    store, task = make_store(committed_thrice), fake_task(committed_thrice)
-    keeper = Committer(store, task, 0.0, lambda event: None, 8 * committer.COMMIT_BYTES)
-    store.pending_bytes = 2 * committer.COMMIT_BYTES - 1
-    assert not keeper.is_due(Span(0, 10, ()))
-    store.pending_bytes += 1
-    assert keeper.is_due(Span(0, 10, ()))
-    assert committer.group_bytes(2**40) == 2**30
 
 
 def test_rows_that_come_out_differently_stop_the_pack_and_nothing_is_lost(

@@ -42,29 +42,36 @@ class Committer:
         self._began = time.monotonic() - wall_s
         self._last_commit, self._commit_cost = time.monotonic(), 0.0
         self._group_bytes = group_bytes(state_bytes)
-        self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUE_CHUNKS)
+        # An exception of a signal's handler, as of SLURM's preemption, may come inside of `put`: it
+        # would make a queue.Queue forget to wake its reader. These are one instruction each.
+        self._chunks: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(QUEUE_CHUNKS):
+            self._room.put(None)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._consume, name="tfc-store")
+        # Such an exception may also keep the context from being entered or left.
+        self._thread = threading.Thread(target=self._consume, name="tfc-store", daemon=True)
 
     def __enter__(self) -> "Committer":
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._queue.put(None)
+        self._chunks.put(None)
         self._thread.join()
         if self._error is not None and kind is None:
             raise self._error
 
     def put(self, chunk: Chunk) -> None:
-        """Hands over a chunk; waits while the queue is full.
+        """Hands over a chunk; waits while as many wait as may.
 
         Raises:
           what the store raised since the last call.
         """
         if self._error is not None:
             raise self._error
-        self._queue.put(chunk)
+        self._room.get()
+        self._chunks.put(chunk)
 
     def is_due(self, span: Span) -> bool:
         """Whether the chunk just dispatched should end a commit group.
@@ -83,7 +90,8 @@ class Committer:
 
     def _consume(self) -> None:
         """Empties the queue to its end, also after an error, so that nobody waits for ever."""
-        while (chunk := self._queue.get()) is not None:
+        while (chunk := self._chunks.get()) is not None:
+            self._room.put(None)
             if self._error is None:
                 try:
                     self._take(chunk)
