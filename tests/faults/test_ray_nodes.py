@@ -71,24 +71,30 @@ def test_a_ray_node_killed_in_the_middle_of_a_pack(
     draws, again, resumed = random.Random(0), 0, 0
     killed = list[Any]()
 
-    def strike() -> None:
-        give_up = time.monotonic() + WAIT_S
-        while not (busy := cluster.busy) and time.monotonic() < give_up:
-            time.sleep(0.05)  # one pack may have ended, and the next one not begun
+    def strike(folder: Folder, packs: set[str]) -> None:
+        """As soon as all packs have a commit, and a node is at work."""
+        busy, give_up = list[Any](), time.monotonic() + WAIT_S
+        while not busy and time.monotonic() < give_up:
+            time.sleep(0.05)
+            busy = cluster.busy if all(map(folder.checkpoints_of, packs)) else []
         killed.append(draws.choice(busy))
         cluster.kill(killed[-1])
 
     for index in range(tries(2, 20)):
         events: Events = []
         killers: list[threading.Timer] = []
+        out = tmp_path / str(index)
 
-        def watch(event: dict[str, Any], events: Events = events, killers: Any = killers) -> None:
+        def watch(
+            event: dict[str, Any], out: Path = out, events: Events = events, killers: Any = killers
+        ) -> None:
             events.append(event)
-            if event["event"] == "started" and not killers:
-                killers.append(threading.Timer(draws.uniform(0.0, 1.0), strike))
+            packs = {event["pack"] for event in events if event["event"] == "started"}
+            if len(packs) == 2 and not killers:
+                given = (Folder(out), packs)
+                killers.append(threading.Timer(draws.uniform(0.0, 0.5), strike, given))
                 killers[0].start()
 
-        out = tmp_path / str(index)
         tally.wrong += not fly(sweep, out, executor, watch)
         killers[0].join()
         while len(cluster.nodes) < 2:
