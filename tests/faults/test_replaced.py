@@ -14,7 +14,8 @@ import pytest
 from tests.faults.child import REPLACED, ended, started
 from tests.faults.disk import watched
 from tests.faults.tally import Tally, Tries
-from tests.sweeps import content, fake_plugins, train_fake_pack
+from tests.sweeps import PACK, content, fake_plugins, train_fake_pack
+from tfc_jax.layout import Folder
 from tfc_jax.stage import Fenced
 
 
@@ -77,7 +78,9 @@ def test_sigstop_replaced_sigcont_at_random_times(
     for n in range(tries(20, 200)):
         out = tmp_path / str(n)
         process = started(out)
-        time.sleep(rng.uniform(0.01, 0.08))
+        while not Folder(out).stages_of(PACK) and process.is_alive():
+            time.sleep(0.001)  # it has not begun
+        time.sleep(rng.uniform(0.0, 0.02))
         send(process, signal.SIGSTOP)
         train_fake_pack(out, commit_every=20)
         send(process, signal.SIGCONT)
