@@ -3,7 +3,7 @@
 #   PYTHON=...      the Python to make .venv with; default: python3, if it is 3.11 to 3.13
 #   PROFILE=smoke   figures of tiny sweeps, in minutes; PROFILE=paper: of large ones, on an accelerator
 #   BENCH="--quick" arguments of the benchmark; --help lists them
-#   PROCESSES=1     test processes; each takes about 1 GB. Default: one per core, at most 4
+#   PROCESSES=1     test processes; each takes about 2 GB. Default: one per core, at most 4
 .PHONY: help figures test test-faults check docs readme tutorial bench bench-metrics clean \
   environment environment-dev environment-docs environment-bench \
   profile-default profile-smoke profile-paper

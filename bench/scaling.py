@@ -23,6 +23,7 @@ from tfc_jax.layout import Folder
 
 STEPS = {"training": 2_000, "overhead": 10}  # of a pack
 RUNS_PER_PACK = 16
+RECORD: dict[str, object] = {"every": 100}
 ENGINES = {
     "local": [],
     "ray": ["--executor", "ray"],
@@ -105,7 +106,7 @@ def _sweep(steps: int, n_packs: int) -> dict[str, object]:
         "name": "scaling",
         "base": {"dataset": "digits", "depth": 3, "width": 32, "steps": steps},
         "seeds": n_packs * RUNS_PER_PACK,
-        "record": {"every": 100},
+        "record": RECORD,
     }
 
 

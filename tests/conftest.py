@@ -1,6 +1,7 @@
 """Settings of JAX, made before it is imported, for every test and every process a test starts."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,28 @@ os.environ |= {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Forgets compiled programs, of which a whole suite makes many gigabytes, now and then."""
+    yield
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > 1.5e9:
+        import jax  # the settings above come first
+
+        jax.clear_caches()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long-faults", action="store_true", help="try faults as often as `make test-faults` does"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A test that tries a fault for hours does not hang."""
+    if config.getoption("--long-faults"):
+        config.option.timeout = 0
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

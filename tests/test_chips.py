@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,55 +55,72 @@ def host(monkeypatch: Patch) -> Callable[[int], None]:
     return give
 
 
-@pytest.fixture(scope="module", params=["lockstep", "mapped"])
-def schedule(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
 def sweep_in(folder: Path, schedule: str) -> Sweep:
     record = {"metrics": METRICS[schedule], "probes": ["generalization"]}
     base = {"depth": 2, "width": 8, "momentum": 0.5, "steps": STEPS}
     return make_sweep(folder, base=base, grid=GRID, record=record, zip=[LATER], seeds=5)
 
 
-def launch(folder: Path, schedule: Any, **options: Any) -> None:
+def launch(folder: Path, schedule: str, **options: Any) -> None:
     chosen: dict[str, Any] = {"width": WIDTH, "schedule": schedule, "workers": None, "found": TPU}
     train(sweep_in(folder, schedule), folder / "out", **(chosen | options))
 
 
 @pytest.fixture(scope="module")
-def one_chip(schedule: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of a host with one chip, on which all slices take turns."""
-    folder = tmp_path_factory.mktemp(f"one-{schedule}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "worker_environment", lambda *_: environment(1))
-        launch(folder, schedule)
-    return folder / "out"
+def one_chip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the results of a host with one chip, on which all slices take turns."""
+
+    @cache
+    def trained(schedule: str) -> Path:
+        folder = tmp_path_factory.mktemp(f"one-{schedule}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(local, "worker_environment", lambda *_: environment(1))
+            launch(folder, schedule)
+        return folder / "out"
+
+    return trained
 
 
-def test_a_pack_has_eight_slices_of_the_pack_width(one_chip: Path) -> None:
-    packs = list(started_packs(Folder(one_chip)))
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["lockstep", "mapped"])
+def test_a_pack_has_eight_slices_of_the_pack_width(
+    one_chip: Callable[[str], Path], schedule: str
+) -> None:
+    packs = list(started_packs(Folder(one_chip(schedule))))
     assert sorted(len(pack.runs) for pack in packs) == [4, 16]
     assert {pack.width for pack in packs} == {WIDTH}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "n_chips", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
+    ("schedule", "n_chips"),
+    [("lockstep", 2), ("lockstep", 4), ("lockstep", 8), ("mapped", 8)],
 )
 def test_the_number_of_chips_changes_no_bit(
-    one_chip: Path, schedule: Any, n_chips: int, tmp_path: Path, host: Callable[[int], None]
+    one_chip: Callable[[str], Path],
+    schedule: str,
+    n_chips: int,
+    tmp_path: Path,
+    host: Callable[[int], None],
 ) -> None:
     host(n_chips)
     launch(tmp_path, schedule)
-    assert content(tmp_path / "out") == content(one_chip)
+    assert content(tmp_path / "out") == content(one_chip(schedule))
     assert (open_results(tmp_path / "out").runs["status"] == "done").all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "chips", [(2, 1), pytest.param((1, 8), marks=pytest.mark.slow)], ids=["fewer", "more"]
+    ("schedule", "chips"),
+    [("lockstep", (2, 1)), ("mapped", (1, 8))],
+    ids=["fewer", "more"],
 )
 def test_stopped_on_one_host_a_sweep_goes_on_with_the_same_bits_on_another(
-    one_chip: Path, schedule: Any, chips: tuple[int, int], tmp_path: Path, host: Any
+    one_chip: Callable[[str], Path],
+    schedule: str,
+    chips: tuple[int, int],
+    tmp_path: Path,
+    host: Callable[[int], None],
 ) -> None:
     interrupt = Interrupt()
 
@@ -115,16 +133,18 @@ def test_stopped_on_one_host_a_sweep_goes_on_with_the_same_bits_on_another(
     assert 0 < steps.max() < STEPS
     host(chips[1])
     launch(tmp_path, schedule)
-    assert content(tmp_path / "out") == content(one_chip)
+    assert content(tmp_path / "out") == content(one_chip(schedule))
 
 
+@pytest.mark.slow
 def test_a_run_is_replayed_alone_on_another_number_of_chips(
-    one_chip: Path, host: Callable[[int], None]
+    one_chip: Callable[[str], Path], host: Callable[[int], None]
 ) -> None:
     host(2)
-    runs = open_results(one_chip).runs
+    out = one_chip("lockstep")
+    runs = open_results(out).runs
     changed = runs[runs["intervention"] != "none"].iloc[-1]
-    found = replay(Folder(one_chip), changed["run_id"], TPU)
+    found = replay(Folder(out), changed["run_id"], TPU)
     assert found.values > 500
     assert found.differing == 0
 

@@ -84,11 +84,11 @@ def test_the_same_seed_gives_the_same_sweep() -> None:
 
 
 def test_a_pack_can_die_before_any_of_its_calls(tmp_path: Path) -> None:
-    """An attempt that goes on from there ends with the same rows; every fifth call is tried."""
+    """An attempt that goes on from there ends with the same rows; every 16th call is tried."""
     planned = Folder(tmp_path / "planned" / "out")
     planned.root.parent.mkdir()
     tasks, n_calls = tasks_of(1, planned), 0
-    for n_calls in range(0, 10_000, 5):
+    for n_calls in range(0, 10_000, 16):
         out = Folder(tmp_path / str(n_calls))
         shutil.copytree(planned.root, out.root)
         tasks = [replace(task, out=str(out.root)) for task in tasks]

@@ -80,7 +80,7 @@ def test_a_ray_node_killed_in_the_middle_of_a_pack(
         killed.append(draws.choice(busy))
         cluster.kill(killed[-1])
 
-    for index in range(tries(2, 20)):
+    for index in range(tries(1, 20)):
         events: Events = []
         killers: list[threading.Timer] = []
         out = tmp_path / str(index)

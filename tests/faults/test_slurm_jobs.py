@@ -74,7 +74,7 @@ def test_a_slurm_element_that_runs_again(
     """By submitit's checkpoint, or because its machine is gone: its pack goes on."""
     draws, again, resumed = random.Random(how), 0, 0
     blows = {"preempted": faked.preempt, "lost": lambda element: faked.lose(element, again=True)}
-    for index in range(tries(2, 20)):
+    for index in range(tries(1, 20)):
         out = tmp_path / str(index)
         counts, events = hit(faked, sweep, out, draws.uniform(0.0, 0.6), blows[how])
         tally.wrong += counts != {"done": 6}
