@@ -102,6 +102,9 @@ def srun(*arguments: str) -> None:
 
 def sacct(*arguments: str) -> None:
     """Prints the state of jobs."""
+    if (FOLDER / "no-accounts").exists():
+        sys.stderr.write("Slurm accounting storage is disabled\n")
+        raise SystemExit(1)
     sys.stdout.write("JobID|State|NodeList\n")
     jobs = [arguments[i + 1] for i, flag in enumerate(arguments) if flag == "-j"]
     for path in sorted(FOLDER.glob("*.state")):

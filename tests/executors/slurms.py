@@ -59,6 +59,9 @@ class Slurm:
     def refuse(self) -> None:
         (self.folder / "refuse").touch()
 
+    def keep_no_accounts(self) -> None:
+        (self.folder / "no-accounts").touch()
+
     def until_over(self) -> None:
         give_up = time.monotonic() + WAIT_S
         while any(self.state(e) in ("PENDING", "RUNNING") for e in self.elements()):

@@ -214,6 +214,49 @@ def test_a_stop_lets_a_pack_end_its_chunk_and_the_next_launch_goes_on(
     assert content(tmp_path / "out") == content(reference)
 
 
+def test_a_stop_does_not_wait_for_packs_that_have_not_begun(sweep: Sweep, tmp_path: Path) -> None:
+    """An engine may take minutes to say that what it cancelled has ended."""
+    interrupt = Interrupt()
+
+    class Queues(Inline):
+        looks = 0
+
+        def landed(self, flying: Any, seconds: float) -> Any:
+            self.looks, interrupt.level = self.looks + 1, 1
+            assert self.looks < 10
+            return ()
+
+    engine = Queues(at_a_time=2)
+    assert fly(sweep, tmp_path / "out", engine, interrupt=interrupt) == {"pending": 6}
+    assert set(engine.cancelled) == {0, 1}
+
+
+def test_packs_that_are_not_taken_now_are_given_away_again(
+    sweep: Sweep, tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "AGAIN_SECONDS", 0.0)
+
+    class Busy(Inline):
+        refusals = 0
+
+        def room(self, flying: int) -> int:
+            return 1
+
+        def submit(self, orders: Any) -> Any:
+            if self.orders and self.refusals < 3:
+                self.refusals += 1
+                raise InputError("timed out.")
+            return super().submit(orders)
+
+        def landed(self, flying: Any, seconds: float) -> Any:
+            return super().landed(flying, seconds) if self.refusals == 3 else ()
+
+    engine = Busy()
+    assert fly(sweep, tmp_path / "out", engine) == {"done": 6}
+    assert engine.refusals == 3
+    assert content(tmp_path / "out") == content(reference)
+
+
 def test_a_launch_that_waits_for_long_says_so(
     sweep: Sweep,
     tmp_path: Path,

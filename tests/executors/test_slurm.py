@@ -3,8 +3,10 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tfc_jax import commands, execution
 from tfc_jax.devices import Devices, cores
 from tfc_jax.errors import InputError
 from tfc_jax.executors import slurm as on_slurm
+from tfc_jax.executors.fleet import Lost
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
 from tfc_jax.options import Options
@@ -204,15 +207,71 @@ def test_processes_of_this_machine_are_as_many_as_its_cores() -> None:
         assert engine.room(0) == len(cores())
 
 
-class Job:
-    """An element that counts how often it was asked."""
+def test_a_cluster_that_keeps_no_accounts_is_refused(faked: Slurm) -> None:
+    faked.keep_no_accounts()
+    (said,) = refused()
+    assert "sacct does not say what becomes of jobs (Slurm accounting storage is disabled)" in said
 
-    def __init__(self, number: int) -> None:
-        self.job_id, self.asked = f"100_{number}", 0
+
+class Job:
+    """An element that counts how often it was asked, and has no result.
+
+    Attributes:
+      state: what SLURM says of it.
+    """
+
+    def __init__(self, number: int, state: str = "PENDING") -> None:
+        self.job_id, self.asked, self.state = f"100_{number}", 0, state
+        self.paths = SimpleNamespace(result_pickle=Path("nowhere"))
+        self.watcher = SimpleNamespace(get_state=lambda job_id, mode: self.state)
 
     def done(self) -> bool:
         self.asked += 1
-        return False
+        return self.state in ("FAILED", "SUSPENDED")  # as submitit has it
+
+    def stderr(self) -> str:
+        return "first\nlast\n"
+
+    def result(self) -> str:
+        raise AssertionError("it waits for ever")
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        ("RUNNING", None),
+        ("UNKNOWN", None),
+        ("SUSPENDED", None),
+        ("FAILED", on_slurm.RESULT_SECONDS),
+        ("PREEMPTED", on_slurm.PREEMPTED_SECONDS),
+    ],
+)
+def test_an_element_without_a_result_is_lost_when_none_has_come_for_a_while(
+    state: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    engine, job = on_slurm._Engine(on_slurm._Asked("slurm", 1000, {}), {}, 256), Job(0, state)
+
+    def after(waited: float) -> Sequence[Any]:
+        now[0] = waited
+        return engine.landed([job], 0.0)
+
+    assert after(0.0) == after((seconds or 1e9) - 1.0) == []
+    assert after((seconds or 1e9) + 1.0) == ([] if seconds is None else [job])
+    if seconds is not None:
+        with pytest.raises(Lost, match=rf"ended without a result \({state}: last\)"):
+            engine.end_of(job)
+
+
+def test_an_element_that_runs_again_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    engine, job = on_slurm._Engine(on_slurm._Asked("slurm", 1000, {}), {}, 256), Job(0)
+    for state in ("PREEMPTED", "RUNNING", "PREEMPTED"):
+        job.state = state
+        assert engine.landed([job], 0.0) == []
+        now[0] += 0.9 * on_slurm.PREEMPTED_SECONDS
 
 
 def test_of_many_elements_some_are_asked_at_a_time_in_turn() -> None:

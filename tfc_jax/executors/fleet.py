@@ -4,6 +4,7 @@ Which machine takes which pack, and when, is the engine's business (Ray, SLURM).
 """
 
 import json
+import logging
 import os
 import time
 from collections import deque
@@ -26,6 +27,9 @@ from tfc_jax.task import Task
 POLL_SECONDS = 0.3
 SHARE_OF_READING = 0.05  # of the launcher's time, at most, for the files of thousands of packs
 SILENT_SECONDS = 240.0  # after which it is told that the launch still waits
+AGAIN_SECONDS = 60.0  # after which packs that were not taken are given away again
+
+logger = logging.getLogger(__name__)
 
 H = TypeVar("H", bound=Hashable)  # what an engine calls a pack that it has taken
 
@@ -41,7 +45,11 @@ class Engine(Protocol[H]):
         """Returns how many packs more it takes now, if it has so many."""
 
     def submit(self, orders: Sequence[remote.Order]) -> Sequence[H]:
-        """Takes packs; each is `remote.train` of an order, and again where a machine was lost."""
+        """Takes packs; each is `remote.train` of an order, and again where a machine was lost.
+
+        Raises:
+          InputError: it takes none of them, at least not now.
+        """
 
     def landed(self, flying: Sequence[H], seconds: float) -> Sequence[H]:
         """Returns those that have ended; waits so long for the first."""
@@ -117,6 +125,7 @@ class _Fleet(Generic[H]):
     refusals: list[str] = field(default_factory=list)
     is_stopping: bool = False
     listens: float = 0.0  # when next
+    submits: float = 0.0  # when next
     heard: float = field(default_factory=time.monotonic)
 
     def serve(self) -> None:
@@ -139,14 +148,22 @@ class _Fleet(Generic[H]):
         return bool(self.interrupt.level or self.refusals)
 
     def _submit(self) -> None:
-        if self._ends or not self.waiting:
+        if self._ends or not self.waiting or time.monotonic() < self.submits:
             return
         room = min(self.engine.room(len(self.flying)), len(self.waiting))
         if room <= 0:
             return
         tasks = [self.waiting.popleft() for _ in range(room)]
-        orders = [self._order_of(task) for task in tasks]
-        self.flying |= dict(zip(self.engine.submit(orders), tasks, strict=True))
+        try:
+            handles = self.engine.submit([self._order_of(task) for task in tasks])
+        except InputError as error:
+            if not self.flying:
+                raise
+            self.waiting.extendleft(reversed(tasks))
+            self.submits = time.monotonic() + AGAIN_SECONDS
+            logger.warning("%s Packs that train go on; the others wait.", error)
+            return
+        self.flying |= dict(zip(handles, tasks, strict=True))
 
     def _order_of(self, task: Task) -> remote.Order:
         return replace(self.order, task=task.to_json(), wanted=node.wanted_data([task]))
@@ -211,3 +228,5 @@ class _Fleet(Generic[H]):
             self.channel.stop()
             idle = [handle for handle, t in self.flying.items() if t.pack not in self.training]
             self.engine.cancel(idle)
+            for handle in idle:  # an engine may take minutes to say that it has ended
+                del self.flying[handle]

@@ -40,6 +40,13 @@ AT_A_TIME = 256
 REFILL = 1 / 8  # of what may run at a time: fewer are not worth an array of their own
 LOOKS = 64  # elements that are asked at a time whether they have ended
 CANCELS = 500  # elements that one command ends
+# How long after an element's end its result may show up, over NFS; none of ours is ever SUSPENDED
+# for good, and one that stays PREEMPTED is on a cluster that puts nothing back into its queue.
+RESULT_SECONDS = 15.0
+PREEMPTED_SECONDS = 1800.0  # submitit asks for states every ten minutes
+END_SECONDS = 10.0  # how long a process of this machine may take to end
+SACCT_SECONDS = 60.0  # in which it says what became of jobs
+_RULE = "-" * 22  # around a traceback, as submitit tells it
 # One process and one device per element, which this module says how to start.
 OURS = {"nodes", "ntasks_per_node", "num_gpus", "setup", "teardown", "srun_args", "use_srun"}
 OURS |= {"additional_parameters", "array_parallelism", "stderr_to_stdout"}
@@ -143,6 +150,7 @@ class _Engine:
     def __init__(self, asked: _Asked, environment: dict[str, str], at_a_time: int) -> None:
         self._asked, self._environment, self._at_a_time = asked, environment, at_a_time
         self._asked_last = 0
+        self._silent: dict[Any, float] = {}  # since when SLURM says that an element has ended
 
     def room(self, flying: int) -> int:
         """An array at first, then smaller ones, so that little idles while its last elements run.
@@ -175,29 +183,53 @@ class _Engine:
         """Asks some at each call, in turn: each costs the shared file system a few calls."""
         self._asked_last += LOOKS
         first = self._asked_last % max(len(flying), 1) if len(flying) > LOOKS else 0
-        ended = [job for job in (*flying[first:], *flying[:first])[:LOOKS] if job.done()]
+        asked = (*flying[first:], *flying[:first])[:LOOKS]
+        ended = [job for job in asked if self._has_ended(job)]
         if not ended:
             time.sleep(seconds)
         return ended
 
-    def end_of(self, handle: Any) -> str:
-        from submitit.core.utils import UncompletedJobError
+    def _has_ended(self, job: Any) -> bool:
+        """By its result, or by SLURM's word alone once no result has come for a while."""
+        is_done = job.done()
+        if job.paths.result_pickle.exists():
+            return True
+        patience = self._patience(job, is_done)
+        if patience is None:
+            self._silent.pop(job, None)
+            return False
+        return time.monotonic() - self._silent.setdefault(job, time.monotonic()) >= patience
 
+    def _patience(self, job: Any, is_done: bool) -> float | None:
+        """How long to wait for a result; None means as long as it takes."""
+        if self._asked.cluster == "local":
+            return 0.0 if is_done else None
+        state = job.watcher.get_state(job.job_id, mode="cache")
+        if state == "PREEMPTED":
+            return PREEMPTED_SECONDS
+        return RESULT_SECONDS if is_done and state != "SUSPENDED" else None
+
+    def end_of(self, handle: Any) -> str:
+        from submitit.core.utils import FailedJobError
+
+        self._silent.pop(handle, None)
+        if not handle.paths.result_pickle.exists():  # it was waited for
+            said = _last_line(handle.stderr() or handle.stdout() or "it said nothing")
+            raise Lost(
+                f"its job {handle.job_id} ended without a result ({handle.state}: {said}). "
+                f"Run tfc retry"
+            )
         try:
             end: str = handle.result()
-        except UncompletedJobError as error:
-            state = handle.state
-            raise Lost(
-                f"its job {handle.job_id} ended without a result ({state}: {_last_line(error)}). "
-                f"Run tfc retry"
-            ) from error
+        except FailedJobError as error:
+            said = _last_line(str(error).split(_RULE)[1])
+            raise Lost(f"its job {handle.job_id} failed ({said}). Run tfc retry") from error
         return end
 
     def cancel(self, handles: Sequence[Any]) -> None:
         """By one command for many: each takes a while."""
         if self._asked.cluster == "local":
-            for handle in handles:
-                handle.cancel(check=False)
+            _end_here(handles)
             return
         numbers = [handle.job_id for handle in handles]
         for first in range(0, len(numbers), CANCELS):
@@ -221,6 +253,15 @@ class _Engine:
             **self._asked.parameters, array_parallelism=self._at_a_time, setup=exports
         )
         return executor
+
+
+def _end_here(jobs: Sequence[Any]) -> None:
+    """Ends processes of this machine, and waits until they have ended."""
+    for job in jobs:
+        job.cancel(check=False)
+    give_up = time.monotonic() + END_SECONDS
+    while not all(job.done() for job in jobs) and time.monotonic() < give_up:
+        time.sleep(0.05)
 
 
 def _keep_from_terminal() -> None:
@@ -264,6 +305,24 @@ def _check_commands() -> None:
             f"jobs of SLURM are submitted. Run it on a login node, or try it here with --slurm "
             f"cluster=local."
         )
+    _check_accounting()
+
+
+def _check_accounting() -> None:
+    """Without it, nobody would hear of an element that SLURM has ended."""
+    asked = ["sacct", "--noheader", "--allocations"]
+    try:
+        subprocess.run(asked, capture_output=True, text=True, check=True, timeout=SACCT_SECONDS)
+    except subprocess.CalledProcessError as error:
+        said = _last_line(error.stderr) or f"it ended with {error.returncode}"
+    except subprocess.TimeoutExpired:
+        said = f"no answer within {SACCT_SECONDS:g} s"
+    else:
+        return
+    raise InputError(
+        f"--executor slurm: sacct does not say what becomes of jobs ({said}). Train on a cluster "
+        f"that keeps accounts, or leave --executor out."
+    )
 
 
 def _whole(name: str, text: str) -> int:
@@ -278,6 +337,5 @@ def _value(text: str) -> Any:
     return {"true": True}.get(text, int(text) if text.isdecimal() else text)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip("- ") for line in str(error).splitlines() if line.strip("- ")]
-    return lines[-1] if lines else type(error).__name__
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
