@@ -1,10 +1,12 @@
 """Keeps a launch's lease, and sends what it writes besides packs: manifest, sweep, log, choices.
 
-One thread does both in turn, every ten seconds: what it sends, it sends as the owner.
+A thread for each, every ten seconds: a log that takes minutes to send must not cost the lease. What
+is sent, is sent by the owner.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ from tfc_jax.objects.lease import Lease
 from tfc_jax.objects.mirror import DOCUMENTS, EMPTY_PARTS
 from tfc_jax.objects.refusals import StoreError
 
+SHARE_OF_SENDING = 0.05  # of the time, at most, for each document
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,20 +34,26 @@ class Keeper:
     def __init__(self, bucket: Bucket, root: Path, lease: Lease) -> None:
         self._bucket, self._root, self._lease = bucket, root, lease
         self._sent: dict[str, Mark] = {}
-        self._turn = threading.Lock()
+        self._next: dict[str, float] = {}  # when a document is sent again at the earliest
+        self._renewing, self._sending = threading.Lock(), threading.Lock()
         self._over = threading.Event()
         self._lost: LockLost | None = None
         self._is_warned = False
-        self._thread = threading.Thread(target=self._keep, name="tfc-lease", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(what,), name="tfc-lease", daemon=True)
+            for what in (self._renew, self._send_due)
+        ]
 
     def start(self) -> None:
         """Keeps the lease from now on."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; the lease is still held."""
+        """Ends the threads; the lease is still held."""
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def watching(self, on_event: OnEvent) -> OnEvent:
         """Returns a handler of events that stops the launch once the lease is lost."""
@@ -66,7 +76,7 @@ class Keeper:
         if self._lost is not None:
             raise self._lost
         if not self._lease.is_fresh:
-            self.send()
+            self._renew()
 
     def send(self) -> None:
         """Sends the documents that have changed, if the lease is still held.
@@ -75,10 +85,25 @@ class Keeper:
           LockLost: it is not.
           StoreError: they could not be sent.
         """
-        with self._turn:
-            self._lease.renew()
+        with self._sending:
+            self._renew()
             for key in (*DOCUMENTS, *EMPTY_PARTS):
                 self._send(key)
+
+    def _renew(self) -> None:
+        with self._renewing:
+            self._lease.renew()
+
+    def _send_due(self) -> None:
+        """Those that take long to send are sent less often."""
+        with self._sending:
+            self._renew()
+            for key in (*DOCUMENTS, *EMPTY_PARTS):
+                began = time.monotonic()
+                if began >= self._next.get(key, 0.0):
+                    self._send(key)
+                    ended = time.monotonic()
+                    self._next[key] = ended + (ended - began) / SHARE_OF_SENDING
 
     def _send(self, key: str) -> None:
         path = self._root / key
@@ -91,10 +116,10 @@ class Keeper:
             if self._sent.pop(key, None) is not None:
                 self._bucket.delete([key])
 
-    def _keep(self) -> None:
+    def _repeat(self, what: Callable[[], None]) -> None:
         while not self._over.wait(leases.RENEWED_SECONDS):
             try:
-                self.send()
+                what()
             except LockLost as error:
                 self._lost = error
                 return

@@ -7,10 +7,15 @@ the manifest and the log in turn.
 """
 
 import json
+import os
 import secrets
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 from tfc_jax.errors import InputError
 from tfc_jax.lock import UNKNOWN, LockLost, may_live, own_record
@@ -59,6 +64,8 @@ class Lease:
         self.beats, began = self.beats + 1, now()
         content = _content(state, self.record, self.token, self.beats)
         version = self.bucket.replace(KEY, content, self.version)
+        if version is None and (mine := self._unheard()) is not None:
+            version = self.bucket.replace(KEY, content, mine)
         if version is None:
             raise LockLost(
                 f"{self.bucket.place.url}: this launch ({self.record}) holds the lease no longer: "
@@ -66,6 +73,25 @@ class Lease:
                 f"on from the last commit."
             )
         self.version, self.written = version, began
+
+    def _unheard(self) -> Version | None:
+        """The version that a write of mine has made, of which the answer was lost."""
+        found = self.bucket.get(KEY)
+        return found.version if found and _read(found.content).token == self.token else None
+
+
+class _Told(NamedTuple):
+    """What a lease says; what is not ours to read may be anyone's, who may live."""
+
+    state: str = "held"
+    owner: str = UNKNOWN
+    machine: str = ""
+    token: str = ""
+
+    @property
+    def may_live(self) -> bool:
+        """Processes of other machines may, also where these share a name."""
+        return self.state != "free" and (self.machine != _machine() or may_live(self.owner))
 
 
 def take(bucket: Bucket, say: Callable[[str], None]) -> Lease:
@@ -95,11 +121,11 @@ def now() -> float:
 
 def _until_left(bucket: Bucket, former: Found, say: Callable[[str], None]) -> Version:
     """Waits until it is sure that the owner is gone; returns the version that it left."""
-    state, record = _read(former.content)
-    if state == "free" or not may_live(record):
+    told = _read(former.content)
+    if not told.may_live:
         return former.version
     say(
-        f"{bucket.place.url}: a launch ({record}) holds the lease. Waiting up to "
+        f"{bucket.place.url}: a launch ({told.owner}) holds the lease. Waiting up to "
         f"{EXPIRY_SECONDS:g} s to see whether it lives."
     )
     began = time.monotonic()
@@ -107,7 +133,7 @@ def _until_left(bucket: Bucket, former: Found, say: Callable[[str], None]) -> Ve
         time.sleep(POLL_SECONDS)
         found = bucket.get(KEY)
         if found is None or found.version != former.version:
-            raise _held(bucket, record)
+            raise _held(bucket, told.owner)
     return former.version
 
 
@@ -119,14 +145,23 @@ def _held(bucket: Bucket, record: str) -> InputError:
 
 
 def _content(state: str, record: str, token: str, beats: int) -> bytes:
-    told = {"state": state, "owner": record, "token": token, "beats": beats}
+    told = {"state": state, "owner": record, "machine": _machine(), "token": token, "beats": beats}
     return json.dumps(told).encode()
 
 
-def _read(content: bytes) -> tuple[str, str]:
-    """State and owner; what is not ours to read may be anyone's, who may live."""
+def _read(content: bytes) -> _Told:
     try:
         told = json.loads(content[:LONGEST_LEASE])
-        return str(told["state"]), str(told["owner"])[:LONGEST_RECORD]
+        return _Told(*(str(told[name])[:LONGEST_RECORD] for name in _Told._fields))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "held", UNKNOWN
+        return _Told()
+
+
+@cache
+def _machine() -> str:
+    """Those that are copies of one image share a name, but nothing of this."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not on Linux
+        return f"{uuid.getnode():x}"
