@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tfc_jax.execution import Here
 from tfc_jax.executors import inline
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.layout import Folder
+from tfc_jax.objects import launching
+from tfc_jax.objects.bucket import Bucket
 from tfc_jax.objects.launching import launch_at
 from tfc_jax.objects.place import Place, place_at
 from tfc_jax.objects.reading import without_data
@@ -250,6 +253,24 @@ def test_fresh_deletes_what_launches_wrote_and_nothing_else(
     assert other.read_text() == "mine"
     tokens = {key for key in before if key.startswith("checkpoints/") and key.endswith(".npz")}
     assert not tokens & set(local.objects(place))
+
+
+def test_fresh_leaves_no_row_that_a_writer_of_before_still_publishes(
+    place: Place, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_at(place, sweep)
+    bucket, delete = Bucket(place), Bucket.delete
+    key = bucket.listed("runs")[0].key
+
+    def late(bucket: Bucket, keys: Sequence[str]) -> None:
+        delete(bucket, keys)
+        if key in keys:
+            bucket.create(key, b"of before")
+            monkeypatch.setattr(Bucket, "delete", delete)
+
+    monkeypatch.setattr(Bucket, "delete", late)
+    launching.clear(bucket)
+    assert not [entry.key for entry in bucket.listed() if entry.key != ".lease"]
 
 
 def test_a_prefix_with_other_objects_is_refused(local: Local, place: Place, sweep: Sweep) -> None:

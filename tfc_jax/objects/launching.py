@@ -14,6 +14,7 @@ from tfc_jax.contents import MOST_NAMED, is_ours, is_ours_inside
 from tfc_jax.errors import InputError
 from tfc_jax.event_log import OnEvent
 from tfc_jax.execution import Executor
+from tfc_jax.executors.channel import dismiss
 from tfc_jax.executors.local import Interrupt
 from tfc_jax.launch import launch, plan_sweep
 from tfc_jax.layout import Folder
@@ -56,6 +57,7 @@ def launch_at(
     check_conditions(bucket)
     with kept(bucket, place.work, say) as keeper:
         if options.fresh:
+            dismiss(Folder(place.work))
             clear(bucket)
             shutil.rmtree(place.work, ignore_errors=True)
         mirror.bring(bucket, place.work, mirror.documents())
@@ -119,15 +121,21 @@ def clear(bucket: Bucket) -> None:
     """Deletes results, and nothing that no launch wrote.
 
     What says that runs are done goes first, and the manifest last, so that half a deletion leaves
-    nothing without its rows, and can be done again.
+    nothing without its rows, and can be done again. It goes once more when nothing is staged any
+    longer from which a writer that is left over could still publish it.
     """
     top, folders = bucket.top()
     ours = [folder for folder in folders if is_ours(folder)]
     for folder in sorted(ours, key=lambda name: (name != "runs", name != "checkpoints")):
-        bucket.delete([entry.key for entry in bucket.listed(folder) if _is_ours_inside(entry.key)])
+        _clear_folder(bucket, folder)
+    _clear_folder(bucket, "runs")
     names = [entry.key for entry in top if is_ours(entry.key)]
     bucket.delete([name for name in names if name != _MANIFEST])
     bucket.delete([name for name in names if name == _MANIFEST])
+
+
+def _clear_folder(bucket: Bucket, folder: str) -> None:
+    bucket.delete([entry.key for entry in bucket.listed(folder) if _is_ours_inside(entry.key)])
 
 
 def _is_ours_inside(key: str) -> bool:
