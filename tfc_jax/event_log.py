@@ -16,8 +16,10 @@ from tfc_jax.errors import InputError
 from tfc_jax.layout import Folder
 
 OnEvent = Callable[[dict[str, Any]], None]
+ENDS = ("finished", "stopped", "failed")  # the last event of a pack
 STEP_LOG_SECONDS = 5.0
-MAX_LOG = 2**30  # bytes; an hour of training writes less than one in a thousand of it
+STEP_LINES = 10  # per second at most, of all packs together
+MAX_LOG = 2**30  # bytes; at so many lines per second it takes a launch twelve days
 MAX_LINE = 2**20  # bytes; a traceback takes a few thousand
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 
@@ -75,8 +77,9 @@ def lines(log: BinaryIO) -> Iterator[bytes]:
 
 
 class EventLog:
-    """Keeps every event, but only one in five seconds of those that say `step`.
+    """Keeps every event, but of those that say `step` one in five seconds.
 
+    Where hundreds of packs train at a time, each has its turn less often.
     `time` is the wall clock's, which may be set back and forth; `elapsed_s` counts from the launch
     by a clock that only goes on.
     The log only tells how far a launch is: where it cannot be written, the launch goes on.
@@ -84,7 +87,7 @@ class EventLog:
 
     def __init__(self, folder: Folder) -> None:
         self._path, self._began = folder.log, time.monotonic()
-        self._last: dict[str, float] = {}
+        self._last: dict[str, float] = {}  # when a pack that trains had its turn
         self._is_cut, self._has_warned = is_cut(folder.log), False
 
     def write(self, event: Mapping[str, Any]) -> None:
@@ -105,10 +108,12 @@ class EventLog:
 
         def handle(event: dict[str, Any]) -> None:
             now, pack = time.monotonic(), event["pack"]
-            is_news = event["event"] != "step" or now - self._last.get(pack, 0) > STEP_LOG_SECONDS
-            if is_news:
+            pause = max(STEP_LOG_SECONDS, len(self._last) / STEP_LINES)
+            if event["event"] != "step" or now - self._last.get(pack, 0) > pause:
                 self._last[pack] = now
                 self.write(event)
+            if event["event"] in ENDS:
+                self._last.pop(pack, None)
             on_event(event)
 
         return handle

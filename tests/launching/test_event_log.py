@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,29 @@ def test_a_log_line_that_a_crash_cut_short_spoils_no_other(out: Path, sweep: Swe
     assert lines.count('{"time": 1, "eve') == 1
     assert [json.loads(line)["event"] for line in lines[-2:]] == ["launched", "ended"]
     assert read_status(Folder(out)).last_event_s is not None
+
+
+def test_of_many_packs_each_tells_its_step_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def lines(n_packs: int) -> float:
+        folder = Folder(tmp_path / str(n_packs))
+        folder.root.mkdir()
+        handle = event_log.EventLog(folder).before(lambda event: None)
+        for ended in range(2 * n_packs):  # those that have ended do not count
+            handle({"event": "started", "pack": f"old {ended}"})
+            handle({"event": "finished", "pack": f"old {ended}"})
+        for _ in range(600):
+            now[0] += 1.0
+            for pack in range(n_packs):
+                handle({"event": "step", "pack": str(pack)})
+        return sum(entry.event == "step" for entry in event_log.entries(folder))
+
+    assert lines(2) == pytest.approx(2 * 600 / event_log.STEP_LOG_SECONDS, rel=0.2)
+    assert lines(500) == pytest.approx(600 * event_log.STEP_LINES, rel=0.2)
 
 
 def test_a_log_that_is_cut_anywhere_or_full_of_nonsense_is_read_as_far_as_it_goes(

@@ -17,6 +17,7 @@ from typing import Any
 
 from tfc_jax import data
 from tfc_jax.devices import Devices
+from tfc_jax.event_log import ENDS
 from tfc_jax.executors import node
 from tfc_jax.executors.channel import LaunchOver, Post
 from tfc_jax.executors.diagnostics import printed_to
@@ -26,7 +27,6 @@ from tfc_jax.options import Options, worker_settings
 from tfc_jax.task import Task
 
 REFUSED = "refused"
-ENDS = ("finished", "stopped", "failed")
 
 
 @dataclass(frozen=True)
