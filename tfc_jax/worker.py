@@ -278,6 +278,7 @@ def main() -> None:
     os._exit(0)  # what is still compiled ahead is of no use any more
 
 
+@cache  # a process may serve many packs, and what is frozen is never freed: programs of former ones
 def settle() -> None:
     """Keeps this process on the core that its launcher gave it, if any, and what it imported.
 
