@@ -263,7 +263,7 @@ def _verified(folder: Folder, name: str, part: Part) -> pa.Table:
         content = b""
     if hashlib.sha256(content).hexdigest() != part.sha256:
         raise InputError(
-            f"{folder.root / name} is not the file that was committed, so nothing is compacted. "
+            f"{folder.root / name} is not the file that was committed, so no more is compacted. "
             f"`tfc fsck {folder.root}` says what can be done."
         )
     with pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True) as file:

@@ -1,6 +1,7 @@
 """Errors that reach the user as sentences."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -49,6 +50,13 @@ def together(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> list[_Ma
 def quoted(text: str) -> str:
     """Returns text as messages quote it: in quotation marks, short, printable."""
     return repr(text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "...")
+
+
+def without_secrets(url: str) -> str:
+    """What comes after a ? or a # may be a key, and so may anything where there is an @."""
+    if "@" in url:
+        return "a URL with an @, not shown since it may hold a key"
+    return quoted(re.split("[?#]", url, maxsplit=1)[0])
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -129,13 +129,16 @@ def test_an_address_where_nothing_answers_is_refused_in_time(
         (":6379", "Allowed: HOST:PORT"),
         ("head:port", "Allowed: HOST:PORT"),
         ("head:99999", "Allowed: HOST:PORT"),
+        ("ray://me:secret@head:10001", "a URL with an @, not shown"),
+        ("me:secret@head:6379", "a URL with an @, not shown"),
     ],
 )
 def test_what_is_no_address_is_refused(
     address: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=said), on_ray.opened(Options(address=address)):
-        pass
+    with pytest.raises(InputError, match=said) as refusal:
+        on_ray.opened(Options(address=address)).__enter__()
+    assert "secret" not in str(refusal.value)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=said), on_ray.opened(Options()):
         pass

@@ -24,7 +24,6 @@ from tfc_jax.lock import Lock
 from tfc_jax.options import Options, joined
 from tfc_jax.task import Task
 
-RETRIES = 5  # machines that a pack may lose, or processes that it may take down
 AHEAD = 2  # packs that Ray holds for each that it can train now
 LOOK_SECONDS = 60.0  # how long a node may take to load its data sets
 _RESOURCE = {"cpu": "CPU", "gpu": "GPU"}  # as Ray calls them
@@ -62,22 +61,23 @@ class OnRay:
         self, tasks: Sequence[Task], lock: Lock, on_event: OnEvent, interrupt: Interrupt
     ) -> None:
         """Trains one task of Ray per pack; machines that join later take part."""
-        engine = _Engine(self.found.platform, self.options.workers)
+        engine = _Engine(self.found.platform, self.options)
         fleet.execute(engine, tasks, self.found, lock, on_event, interrupt, self.options)
 
 
 class _Engine:
     """Ray, as `fleet` speaks to it."""
 
-    def __init__(self, platform: str, workers: int | None) -> None:
+    def __init__(self, platform: str, options: Options) -> None:
         import ray
 
-        self._ray, self._platform, self._workers = ray, platform, workers
+        self._ray, self._platform, self._workers = ray, platform, options.workers
+        self._look_seconds = LOOK_SECONDS + options.connect_seconds
         self._head = ray_cluster.Head(ray.get_runtime_context().gcs_address)
         devices = {"num_cpus": 1, "num_gpus": 1 if platform == "gpu" else 0}
         # A worker on a GPU holds its memory while it lives: it lives for one pack (max_calls).
         calls = {"max_calls": 1} if platform == "gpu" else {}
-        self._train = ray.remote(**devices, **calls, max_retries=RETRIES)(remote.train)
+        self._train = ray.remote(**devices, **calls, max_retries=ray_cluster.RETRIES)(remote.train)
         self._look = ray.remote(num_cpus=0, max_retries=1)(remote.look)
 
     def room(self, flying: int) -> int:
@@ -121,12 +121,13 @@ class _Engine:
             answer = self._look.options(scheduling_strategy=place).remote(order.to_json())
             asked[answer] = node["NodeManagerHostname"]
         left, seconds = list(asked), 0.0
-        while left and seconds < LOOK_SECONDS and not interrupt.level:
+        while left and seconds < self._look_seconds and not interrupt.level:
             _, left = self._ray.wait(left, num_returns=len(left), timeout=1.0)
             seconds += 1.0
         why = [one for answer in asked if answer not in left for one in self._answer(asked, answer)]
         if not interrupt.level:
-            why += [f"node {asked[a]}: no answer within {LOOK_SECONDS:g} s." for a in left]
+            silent = f"no answer within {self._look_seconds:g} s. Mend it, or wait longer with"
+            why += [f"node {asked[a]}: {silent} --connect-seconds." for a in left]
         self.cancel(left)
         return why
 

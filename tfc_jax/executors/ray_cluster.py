@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tfc_jax import devices
-from tfc_jax.errors import InputError, StorageError
+from tfc_jax.errors import InputError, StorageError, without_secrets
 
 T = TypeVar("T")
 
+RETRIES = 5  # machines that a pack may lose, or processes that it may take down
 HEAD_SECONDS = 20.0  # without an answer after which the head counts as lost
 START_SECONDS = 30.0  # how long a Python process may take to import Ray and join a cluster
 # With which each client of gRPC begins: that it speaks HTTP/2, and its settings, here none.
@@ -130,6 +131,7 @@ def _quiet(more: Mapping[str, str]) -> Iterator[None]:
     wanted = {
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # else it prints the logs of nodes that are lost
         "RAY_SCHEDULER_EVENTS": "0",
+        "RAY_task_oom_retries": str(RETRIES),  # else a pack that no node has room for never ends
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns
     } | dict(more)
     before = {name: os.environ.get(name) for name in wanted}
@@ -160,14 +162,16 @@ def _own_signals() -> Iterator[None]:
 def _check_address(address: str) -> None:
     if "://" in address:
         raise InputError(
-            f"--address: {address} came, but launches join a cluster on one of its machines, not "
-            f"through Ray Client. Run `tfc` there, and give HOST:PORT of the head node."
+            f"--address: {without_secrets(address)} came, but launches join a cluster on one of "
+            f"its machines, not through Ray Client. Run `tfc` there, and give HOST:PORT of the "
+            f"head node."
         )
     host, colon, port = address.rpartition(":")
-    if address != "auto" and not (host and colon and port.isdecimal() and int(port) < 2**16):
+    is_port = port.isdecimal() and int(port) < 2**16
+    if address != "auto" and not (host and colon and is_port and "@" not in host):
         raise InputError(
-            f"--address: '{address}' came. Allowed: HOST:PORT of the head node, or auto for the "
-            f"cluster that runs on this machine."
+            f"--address: {without_secrets(address)} came. Allowed: HOST:PORT of the head node, or "
+            f"auto for the cluster that runs on this machine."
         )
 
 

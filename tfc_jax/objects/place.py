@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfc_jax.cache import cache_root
-from tfc_jax.errors import InputError, quoted
+from tfc_jax.errors import InputError, without_secrets
 
 SCHEMES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -66,7 +66,7 @@ def place_named(path: str | Path) -> Place | None:
     """
     if isinstance(path, Path) and _CUT.match(str(path)):
         raise InputError(
-            f"{_without_secrets(str(path))}: a URL came as a Path, which cost it one of its "
+            f"{without_secrets(str(path))}: a URL came as a Path, which cost it one of its "
             f"slashes. Give a string."
         )
     return place_at(path) if isinstance(path, str) and is_url(path) else None
@@ -80,7 +80,7 @@ def place_at(url: str) -> Place:
     """
     if not _URL.fullmatch(url.removesuffix("/")) or len(url) > _LONGEST:
         raise InputError(
-            f"{_without_secrets(url)}: no results can be there. Allowed: s3://BUCKET/PREFIX, also "
+            f"{without_secrets(url)}: no results can be there. Allowed: s3://BUCKET/PREFIX, also "
             f"gs:// and az://, of letters, digits and . _ - = +; keys and options come from the "
             f"environment alone."
         )
@@ -105,10 +105,3 @@ def told(text: str) -> str:
     for folder, place in _FOLDERS.items():
         text = text.replace(str(folder), place.url)
     return text
-
-
-def _without_secrets(url: str) -> str:
-    """What comes after a ? or a # may be a key, and so may anything where there is an @."""
-    if "@" in url:
-        return "a URL with an @, not shown since it may hold a key"
-    return quoted(re.split("[?#]", url, maxsplit=1)[0])
