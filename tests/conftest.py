@@ -1,5 +1,6 @@
 """Settings of JAX, made before it is imported, for every test and every process a test starts."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """A test that tries a fault for hours does not hang."""
     if config.getoption("--long-faults"):
         config.option.timeout = 0
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector leaves alone what tests consist of, and lets programs be traced."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
