@@ -267,11 +267,14 @@ def _end_here(jobs: Sequence[Any]) -> None:
 def _keep_from_terminal() -> None:
     """Elements of this machine are asked by the launch to stop, not also by the user's Ctrl-C.
 
-    That goes to all processes of a group, so that elements get one of their own.
+    That goes to all processes of a group, so that elements get one of their own. What they print
+    goes to files; what would print here is submitit's own process, which ends in a traceback.
     """
     from submitit.local import local
 
-    local.subprocess = SimpleNamespace(Popen=partial(subprocess.Popen, process_group=0))
+    local.subprocess = SimpleNamespace(
+        Popen=partial(subprocess.Popen, process_group=0, stderr=subprocess.DEVNULL)
+    )
 
 
 def _check_known(given: dict[str, str]) -> None:
