@@ -1,5 +1,6 @@
 """What is wrong with an object store is told in one line, before anything is trained."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,34 @@ def test_no_credentials(its_place: Place, tmp_path: Path, monkeypatch: pytest.Mo
     # Where a cloud tells its machines their credentials; here nobody does.
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
     assert "no valid credentials" in refusal(its_place.url, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_of_the_credentials(
+    its_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    assert "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refusal(its_place.url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("AWS_ENDPOINT_URL", "127.0.0.1:9000", "no address of a store"),
+        ("AWS_ENDPOINT_URL", "", "no address of a store"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:90 00", "no address of a store"),
+        ("AWS_ENDPOINT_URL", "http://me:hidden@127.0.0.1:9000", "without a user or a key"),
+        ("AWS_ACCESS_KEY_ID", "hidden\n", "begins or ends with a blank"),
+        ("AWS_SECRET_ACCESS_KEY", "hid\x00den", ""),
+    ],
+)
+def test_variables_on_which_the_library_would_panic(
+    its_place: Place, name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, name: value})
+    with pytest.raises(InputError, match=f"{name}: .*{said}") as refused:
+        Bucket(its_place)
+    assert "hid" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

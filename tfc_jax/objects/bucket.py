@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from tfc_jax.errors import InputError
 from tfc_jax.objects import pieces
+from tfc_jax.objects.environment import check_environment
 from tfc_jax.objects.place import Place
 from tfc_jax.objects.refusals import StoreError, is_final, is_refused, lacks_bucket, told
 
@@ -50,6 +51,7 @@ class Bucket:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        check_environment(place.url.split(":")[0])
         self._obstore = _library()
         self._patience = patience()
         limits = {

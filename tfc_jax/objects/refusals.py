@@ -60,7 +60,7 @@ def told(error: Exception, url: str, patience: float) -> StoreError:
     return kind(
         f"{url}: the object store cannot be used ({what}). What is committed is safe: look at "
         f"the network{' and AWS_ENDPOINT_URL' if url.startswith('s3:') else ''}, then run it "
-        f"again; TFC_STORE_SECONDS ({patience:g}) is how long it is tried."
+        f"again; TFC_STORE_SECONDS ({patience:g}) is how long it is tried at most."
     )
 
 
@@ -107,5 +107,5 @@ def _brief(said: str) -> str:
 def _lacks_credentials(said: str) -> bool:
     """The library then asks the machine for them, at an address that only those in a cloud have."""
     asked = ("169.254.", "/latest/api/token", "/latest/meta-data", "metadata.google.internal")
-    told = ("InvalidAccessKeyId", "InvalidToken", "Account must be specified")
+    told = ("InvalidAccessKeyId", "InvalidToken", "Account must be specified", "Missing ")
     return any(words in said for words in (*asked, *told))
