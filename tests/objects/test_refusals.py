@@ -108,8 +108,8 @@ def test_half_of_the_credentials(
         ("AWS_ENDPOINT_URL", "", "no address of a store"),
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:90 00", "no address of a store"),
         ("AWS_ENDPOINT_URL", "http://me:hidden@127.0.0.1:9000", "without a user or a key"),
-        ("AWS_ACCESS_KEY_ID", "hidden\n", "begins or ends with a blank"),
-        ("AWS_SECRET_ACCESS_KEY", "hid\x00den", ""),
+        ("AWS_ACCESS_KEY_ID", "hidden\n", "there is a blank, a line end"),
+        ("AWS_SECRET_ACCESS_KEY", "hid\x00den", "there is a blank, a line end"),
     ],
 )
 def test_variables_on_which_the_library_would_panic(
@@ -119,6 +119,14 @@ def test_variables_on_which_the_library_would_panic(
     with pytest.raises(InputError, match=f"{name}: .*{said}") as refused:
         Bucket(its_place)
     assert "hid" not in str(refused.value)
+
+
+def test_variables_of_other_meaning_are_left_alone(
+    its_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "regional")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a/b+c=")
+    assert Bucket(its_place).get("y") is None
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,37 @@ import re
 
 from tfc_jax.errors import InputError
 
-_PREFIX = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
+    "az": ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
+}
+_WORDS = {  # that go into headers and addresses
+    "s3": (
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("AWS_REGION", "AWS_DEFAULT_REGION"),
+    ),
+    "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"),
+}
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._/-]*)?", re.IGNORECASE)
+_WORD = re.compile(r"[!-~]*")
 
 
 def check_environment(scheme: str) -> None:
-    """Looks at all variables of a kind of store; quotes none, since they may hold keys.
+    """Looks at what the environment says of a kind of store; quotes nothing, it may be a key.
 
     Raises:
-      InputError: one is empty, has blanks or line ends where none can be, or is no address.
+      InputError: an address is none, or there are blanks or line ends where none can be.
     """
-    wrong = []
-    for name, value in sorted(os.environ.items()):
-        if not name.startswith(_PREFIX[scheme]):
-            continue
-        if "ENDPOINT" in name and not _ADDRESS.fullmatch(value):
-            wrong.append(
-                f"{name}: no address of a store. Allowed: https://HOST:PORT, without a user or a "
-                f"key; or unset it."
-            )
-        elif value != value.strip() or not value.isprintable():
-            wrong.append(
-                f"{name}: it begins or ends with a blank, or has a line end in it. Set it again "
-                f"without."
-            )
+    wrong = [
+        f"{name}: no address of a store. Allowed: https://HOST:PORT, without a user or a key; or "
+        f"unset it."
+        for name in _ENDPOINTS.get(scheme, ())
+        if not _ADDRESS.fullmatch(os.environ.get(name, "http://none"))
+    ]
+    wrong += [
+        f"{name}: there is a blank, a line end or the like in it. Set it again without."
+        for name in _WORDS.get(scheme, ())
+        if not _WORD.fullmatch(os.environ.get(name, ""))
+    ]
     if wrong:
         raise InputError(wrong)
