@@ -264,6 +264,17 @@ def test_an_element_without_a_result_is_lost_when_none_has_come_for_a_while(
             engine.end_of(job)
 
 
+@pytest.mark.slow
+def test_an_element_in_which_python_fails_is_told_by_its_error(tmp_path: Path) -> None:
+    """As where tfc_jax is not installed: submitit itself raises, not `remote.train`."""
+    engine = on_slurm._Engine(on_slurm._Asked("local", 1, {"timeout_min": 1}), {}, 1)
+    job = engine._executor(tmp_path).submit(int, "many")
+    while not engine.landed([job], 0.1):
+        assert job.state == "RUNNING"
+    with pytest.raises(Lost, match=r"failed \(ValueError: invalid literal for int\(\).*'many'\)"):
+        engine.end_of(job)
+
+
 def test_an_element_that_runs_again_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
