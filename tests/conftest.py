@@ -19,7 +19,9 @@ os.environ |= {
     # Many tests and processes compile the same programs; found here, a sweep runs 4 times as fast.
     "JAX_COMPILATION_CACHE_DIR": str(_CACHE / "xla"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    # For each program stored, JAX reads the age of all others: thousands of them would take longer
+    # than compiling. Most are single operations, and none of those has so many bytes.
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "10000",
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # with a size, JAX locks the cache
 }
 

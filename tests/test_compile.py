@@ -107,7 +107,12 @@ def launch_in_a_new_process(folder: Path, cache: Path) -> Counter[str]:
     folder.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", LAUNCH, str(folder)],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)},
+        env=os.environ
+        | {
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "PYTHONPATH": str(ROOT),
+        },
         check=True,
         capture_output=True,
         text=True,
