@@ -147,7 +147,7 @@ def test_damage_gets_no_new_hash(folder: Folder) -> None:
     part = folder.parts_of("steps", of_pack(folder))[0]
     part.write_bytes(part.read_bytes()[:-1])
     before = names(folder)
-    with pytest.raises(InputError, match="is not the file that was committed, so no more is compacted"):
+    with pytest.raises(InputError, match="is not the file that was committed, so no more is comp"):
         merge(folder)
     assert names(folder) == before
 
