@@ -1,9 +1,10 @@
 """Every architecture, data set, initialisation and intervention: from YAML through to Parquet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sweeps import make_sweep, read_rows, train
-from tfc_jax import data, registry
+from tfc_jax import data, registry, worker
 from tfc_jax.hyper import Hyper
 from tfc_jax.keys import INTERVENTIONS, KEYS, Run
 from tfc_jax.network import Network
@@ -36,6 +37,19 @@ DATASETS: dict[str, dict[str, Any]] = {
 INITS = [name.strip() for name in KEYS["init"].allowed.split(",")]
 STRUCTURED = {"dataset": "sine_mixture", "loss": "mse", "bias": True}
 VALUES = {"rescale": 0.5, "enable_momentum": 0.9}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly_compiled() -> Iterator[None]:
+    """Halves the time of these tests: none of them asks how fast, or to which bits, a run trains.
+
+    Nor do programs compiled so serve others afterwards.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    worker.compiled_program.cache_clear()
+    jax.clear_caches()
 
 
 def trained(
