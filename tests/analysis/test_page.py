@@ -147,6 +147,7 @@ def opened(browser: Browser, page_file: Path, request: pytest.FixtureRequest) ->
     """The page at the width that a test asks for; a quiet console is part of every test."""
     width = getattr(request, "param", 1280)
     context = browser.new_context(viewport={"width": width, "height": 900})
+    context.set_default_timeout(120_000)  # ms: a guard, which a busy machine does not reach
     watched = Watched(context.new_page())
     watched.page.goto(page_file.as_uri())
     watched.page.wait_for_selector("#film-plot .heatmaplayer image, #film-plot .heatmaplayer path")
