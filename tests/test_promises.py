@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 SCHEDULES = ("mapped", "lockstep")
 RECORD = FULL | {"every": 1, "probe_every": 10}
 PLACE = ("wall_s", "pack", "lane", "pack_width")  # where a run was trained, not what it gave
-KILLS = 6
+KILLS = 4
 
 
 @pytest.fixture(scope="module", params=SCHEDULES)
