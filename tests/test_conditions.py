@@ -41,7 +41,7 @@ VALUES = {"rescale": 0.5, "enable_momentum": 0.9}
 
 @pytest.fixture(autouse=True, scope="module")
 def quickly_compiled() -> Iterator[None]:
-    """Halves the time of these tests: none of them asks how fast, or to which bits, a run trains.
+    """Saves a third of the time: no test here asks how fast, or to which bits, a run trains.
 
     Nor do programs compiled so serve others afterwards.
     """

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tests.sweeps import AXES, BASE, FULL, content, make_sweep, read_rows, train, write_sweep
-from tfc_jax import committer, devices, files
+from tfc_jax import devices, files
 from tfc_jax.config import Sweep, load_sweep
 from tfc_jax.layout import Folder
 from tfc_jax.replay import replay
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 SCHEDULES = ("mapped", "lockstep")
 RECORD = FULL | {"every": 1, "probe_every": 10}
 PLACE = ("wall_s", "pack", "lane", "pack_width")  # where a run was trained, not what it gave
-KILLS = 4
+KILLS = 6
 
 
 @pytest.fixture(scope="module", params=SCHEDULES)
@@ -151,7 +151,6 @@ def launch_here(path: str, out: str, schedule: str, cache: str) -> None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", cache)
-    committer.COMMIT_COST_FACTOR = 0.0
     quick = files.move_in
 
     def slow(source: Path, target: Path) -> None:
